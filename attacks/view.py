@@ -160,6 +160,10 @@ class View:
         """The same view of an attacker who holds other images."""
         return replace(self, auxiliary=auxiliary, _kept={})
 
+    def aside(self) -> View:
+        """The same view, which knows what was kept until now, and in which nothing more is kept for others."""
+        return replace(self, _kept=dict(self._kept))
+
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` returned for this key before, in this view; made now where it was not.
 

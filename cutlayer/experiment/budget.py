@@ -78,7 +78,7 @@ def fitted(
                 stand_in, _ = inner[repr(_core(attack))]
                 parts.append(replace(known[stand_in.key], attack=named))
         fixed_s += _of_defenses(experiments, model, data, opened, Path(work), clock)
-    takes_steps = {named.key for named in first.attacks if _steps(named) is not None}
+    takes_steps = {named.key for named in first.attacks if steps(named) is not None}
     steps_s = len(experiments) * sum(p.seconds for p in parts if p.attack and p.attack.key in takes_steps)
     fixed_s += len(experiments) * sum(p.seconds for p in parts) - steps_s
     spent_s = time.perf_counter() - begin_s
@@ -134,7 +134,7 @@ def shortened(experiments: Sequence[Experiment], share: float) -> list[Experimen
 
 
 def _shortened(experiment: Experiment, share: float) -> Experiment:
-    attacks = tuple(_shorter(named, share) for named in experiment.attacks)
+    attacks = tuple(shorter(named, share) for named in experiment.attacks)
     titles = {old.label: new.label for old, new in zip(experiment.attacks, attacks, strict=True)}
     published = tuple(replace(entry, attack=titles.get(entry.attack, entry.attack)) for entry in experiment.published)
     expect = experiment.expect
@@ -147,19 +147,25 @@ def _shortened(experiment: Experiment, share: float) -> Experiment:
 
 def _sound(experiment: Experiment) -> bool:
     """Whether no attack makes fewer steps than it needs."""
-    parts = [part for named in experiment.attacks for part in ATTACKS.make(named.name, **named.options).parts]
+    return all(map(sound, experiment.attacks))
+
+
+def sound(named: Named) -> bool:
+    """Whether an attack, and each one that it contains, makes as many steps as it needs."""
+    parts = ATTACKS.make(named.name, **named.options).parts
     return all(part.steps is None or part.steps >= part.least_steps for part in parts)
 
 
-def _shorter(named: Named, share: float) -> Named:
-    planned = _steps(named)
+def shorter(named: Named, share: float) -> Named:
+    """An attack with a share of its steps, which its title says; the same where it takes none."""
+    planned = steps(named)
     if planned is None:
         return named
-    shorter = Named(named.name, _fewer(named.name, named.options, share))
-    return replace(shorter, title=f"{named.label}, {_steps(shorter)} of {planned} steps")
+    fewer = Named(named.name, _fewer(named.name, named.options, share))
+    return replace(fewer, title=f"{named.label}, {steps(fewer)} of {planned} steps")
 
 
-def _steps(named: Named) -> int | None:
+def steps(named: Named) -> int | None:
     """The steps of an attack, or of the attack that it wraps."""
     parts = ATTACKS.make(named.name, **named.options).parts
     return next((part.steps for part in parts if part.steps is not None), None)

@@ -61,7 +61,7 @@ def flags(
     """Every flag that an experiment raises: `achieved` is of the attacks that ran, `defense` is as deployed."""
     rows, raised = achieved.rows, [Flag("data", note) for note in data.notes]
     raised += _no_watch_list(achieved.identification)
-    raised += [*_order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
+    raised += [*order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
     raised += above_ceiling(achieved, ceiling)
     sees = SMASHED in vantage_named(experiment.measure.vantage).sees
     if sees and experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
@@ -226,7 +226,7 @@ def _gain(row: AttackRecord) -> float:
     return row.leakage_gain.value
 
 
-def _order(rows: Sequence[AttackRecord]) -> Flags:
+def order(rows: Sequence[AttackRecord]) -> Flags:
     """Weaker access beats stronger by more than both intervals allow: the stronger attack is under-trained."""
     best: dict[str, AttackRecord] = {}
     for row in rows:

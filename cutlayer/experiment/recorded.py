@@ -88,7 +88,7 @@ def read_truth(path: Path) -> Truth:
 
 def read_tap(
     folder: Path, manifest: Manifest, *, codec: str = "", truth: Truth | None = None, releases: int = 1,
-    count: int | None = None,
+    count: int | None = None, whole_split: bool = True,
 ) -> tuple[Seen, str, list[str]]:  # fmt: skip
     """What passed of each input.
 
@@ -103,19 +103,23 @@ def read_tap(
         truth: What is known of the requests.
         releases: Without a record: the number of rounds in which the device sent the same inputs in the same order.
         count: Attack the first so many inputs; all if None.
+        whole_split: Whether the attacker holds the split folder, whose version is that of the requests, and not the
+            file of a head alone, of which only the shape can be compared.
 
     Returns:
         What passed, the name of the codec, and what a reader should know of the tap.
 
     Raises:
         SplitError: The tap was recorded for another split.
-        DataError: The folder holds no tap, a damaged one, or one that does not fit the options.
+        DataError: The folder holds no tap, a damaged one, one with what is no finite number, or one that does not fit
+            the options.
     """
     wanted = codec_named(codec).name if codec else ""
     names, versions = dict[str, str](), set[str]()
 
     def check(header: Mapping[str, Any]) -> None:
-        tap.check_split(folder, header, manifest)
+        if whole_split:
+            tap.check_split(folder, header, manifest)
         name = str(header["parameters"].get("codec", "raw"))
         names[name] = _with_group(name, header["parameters"].get("per"))
         if set(names) - ({wanted} if wanted else {name}):
@@ -135,7 +139,10 @@ def read_tap(
             f"{manifest.smashed.shape}; name the split folder that was served."
         )
     seen, notes = {kind: values[:, :count] for kind, values in seen.items()}, list[str]()
-    if "" in versions:
+    _check_finite(folder, seen[SMASHED])
+    if not whole_split:
+        notes.append("Only the shape of the smashed data tells that the tap belongs to the head.")
+    elif "" in versions:
         notes.append(
             "The tap does not say for which split it was recorded, for an older version of cutlayer wrote it; only the "
             "shape of the smashed data was compared."
@@ -145,6 +152,17 @@ def read_tap(
         named = _with_share(named, seen[SMASHED])
         notes.append(f"The tap does not say what share of the numbers top-k keeps; {named} fits what arrived.")
     return seen, named, notes
+
+
+def _check_finite(folder: Path, smashed: NDArray[np.float32]) -> None:
+    """Refuse a tap with NaN or infinity, which no server of ours records, and which would spoil every figure."""
+    bad = ~np.isfinite(smashed.reshape(*smashed.shape[:2], -1)).all(axis=2)
+    if bad.any():
+        release, image = (int(place) for place in np.argwhere(bad)[0])
+        raise DataError(
+            f"The tap {folder} holds NaN or infinity in {int(bad.sum()):,} of {bad.size:,} samples, first in input "
+            f"{image} of round {release}; it is damaged, or no server of cutlayer wrote it: record it again."
+        )
 
 
 def _with_group(name: str, per: object) -> str:

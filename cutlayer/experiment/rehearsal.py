@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from cutlayer.attacks.base import Attack, fitted
-from cutlayer.attacks.view import Access, vantage_named
+from cutlayer.attacks.view import Access, View, vantage_named
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.experiment import adversary, victim
@@ -215,18 +215,35 @@ def _attacked(
         passing = watched(attack.sees, head, defense, setup.codec, [experiment.seed])
         private = data.private.inputs[: setup.private]
         releases = torch.stack([torch.tensor(passing(private)) for _ in range(attack.n_releases)])
-        begin_s, seen = clock.now_s(), view_for(named, attack)
-        attack = fitted(attack, seen)
-        releases, fitted_s = releases.to(seen.device), clock.now_s()
-        if attack.reconstructs:
-            attack.invert_releases(releases)
-        seconds = fitted_s - begin_s + (clock.now_s() - fitted_s) * many
-        if type(attack).identify is not Attack.identify:
-            begin_s = clock.now_s()
-            attack.identify(releases.repeat(1, many, *[1] * (releases.ndim - 2)), candidates(data).to(seen.device))
-            seconds += clock.now_s() - begin_s
+        seconds = attacked_s(attack, view_for(named, attack), releases, candidates(data), clock, many)
         parts.append(Part(f"attacking with {named.label}", seconds, named))
     return parts
+
+
+def attacked_s(
+    attack: Attack, seen: View, releases: Tensor, among: Tensor, clock: Rehearsal, deployments: int = 1
+) -> float:
+    """Estimate how many seconds an attack takes, fitted and played against what several deployments send.
+
+    Args:
+        attack: The attack, not yet fitted.
+        seen: All that it may touch. What it fits is of no use, and stays in this view.
+        releases: What one deployment sends, ``(n_releases, N, *smashed.shape)``.
+        among: The candidates of an attack that identifies.
+        clock: The rehearsal in which this is called.
+        deployments: Their number.
+    """
+    begin_s = clock.now_s()
+    attack = fitted(attack, seen)
+    releases, fitted_s = releases.to(seen.device), clock.now_s()
+    if attack.reconstructs:
+        attack.invert_releases(releases)
+    seconds = fitted_s - begin_s + (clock.now_s() - fitted_s) * deployments
+    if type(attack).identify is not Attack.identify:
+        begin_s = clock.now_s()
+        attack.identify(releases.repeat(1, deployments, *[1] * (releases.ndim - 2)), among.to(seen.device))
+        seconds += clock.now_s() - begin_s
+    return seconds
 
 
 def _silent(text: str) -> None:

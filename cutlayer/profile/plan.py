@@ -93,7 +93,9 @@ def duration_ns(text: str) -> float:
     match = re.fullmatch(r"(\d{1,12}(?:\.\d*)?|\.\d+)\s*(us|ms|s|m|h)", text.strip())
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not value:
-        raise ConfigError(f"A time must be a number above 0 with us, ms, s, m or h, such as 50ms or 5m; {text!r:.80} was given.")
+        raise ConfigError(
+            f"A time must be a number above 0 with us, ms, s, m or h, such as 50ms or 5m; {text!r:.80} was given."
+        )
     return value
 
 

@@ -1,13 +1,30 @@
-"""The audit of a split folder: what it prints, and that it finds what is there."""
+"""The audit of a split: what it runs within a budget, what it says of what it did not run, and its exit code."""
+
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cutlayer import cli
-from cutlayer.errors import ConfigError, DataError
-from tests.tiny_split import write_split
+from cutlayer.attacks.view import CLOUD
+from cutlayer.cloud import tap as taps
+from cutlayer.data.load import load
+from cutlayer.defenses.base import deployed
+from cutlayer.errors import ConfigError, DataError, SplitError
+from cutlayer.experiment import adversary, affordable, audit
+from cutlayer.experiment.affordable import Purse, Subject, ladder
+from cutlayer.records.audit import BUDGET, DOES_NOT_APPLY, NO_ACCESS, AuditRecord, NotTried
+from cutlayer.records.dataclass_json import load as load_record
+from cutlayer.registry import ATTACKS, DEFENSES
+from cutlayer.split_folder import open_split
+from cutlayer.tables import Named
+from tests.tiny_split import edge_at, serving, write_model, write_split
 
-QUICK = ["--count", "30", "--auxiliary", "60"]
+QUICK = ["--count", "20", "--auxiliary", "60"]
+CHEAP = {"mean-image", "nearest", "watch-list", "ridge", "averaging", "traffic"}
+NOISE = {"name": "gaussian-noise", "sigma": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -19,41 +36,260 @@ def data(tmp_path_factory):
     return path
 
 
-def audited(folder, data, capsys, *words):
-    cli.app().cli(args=["audit", str(folder), "--data", str(data), *QUICK, *words])
-    return capsys.readouterr().out
+@pytest.fixture
+def cheap(monkeypatch):
+    """An audit that can afford nothing but what takes no time, whatever the machine."""
+    real = audit.afforded
+
+    def afforded(named, *rest):
+        if named.name in CHEAP and "options" not in named.options and named.options.get("attack") is None:
+            return real(named, *rest)
+        return NotTried(named.name, named.label, "BLACK_BOX", BUDGET, "The budget was spent.")
+
+    monkeypatch.setattr(audit, "afforded", afforded)
 
 
-def row(printed, label):
-    return next(line.split() for line in printed.splitlines() if line.startswith(label))
+def audited(split, data, out, *words):
+    """The record that the command writes."""
+    cli.app().cli(args=["audit", str(split), "--data", str(data), "--out", str(out), *QUICK, *words])
+    return load_record(AuditRecord, json.loads((out / "audit.json").read_text()))
 
 
-def test_without_noise_everybody_is_on_the_watch_list_and_there_is_no_ceiling(tmp_path, data, capsys):
-    write_split(tmp_path)
-    printed = audited(tmp_path, data, capsys)
-    assert "No ceiling: deterministic." in printed
-    assert row(printed, "mean-image")[3:5] == ["0.0", "%"]
-    assert row(printed, "watch-list")[2:6] == ["1", "-", "100.0", "%"]
-    assert float(row(printed, "ridge")[3]) > 90
-    assert max(map(len, printed.splitlines())) <= 120
+def row(record, name):
+    return next(row for row in record.attacks if row.label == name)
 
 
-def test_noise_has_a_ceiling_above_what_was_found(tmp_path, data, capsys):
-    write_split(tmp_path, defense={"name": "gaussian-noise", "sigma": 2.0})
-    printed = audited(tmp_path, data, capsys, "--codec", "int8")
-    assert "gaussian-noise sigma=2.0" in printed
-    assert "averaging" in printed
-    first, _, leakage = row(printed, "identified / leakage gain")[4:7]
-    assert float(row(printed, "ridge")[3]) <= float(leakage) + 5
-    assert float(row(printed, "watch-list")[4]) <= float(first) + 15
-    assert "above-the-ceiling" not in printed
-    assert "one of" in printed
-    assert "candidates which the attacker holds" in " ".join(printed.split())
+def ways(record, name):
+    return next(found for found in record.identification if found.label == name)
 
 
-def test_what_cannot_work_is_said(tmp_path, data):
-    write_split(tmp_path)
-    with pytest.raises(ConfigError, match="names no data set; name one with --data"):
-        cli.app().cli(args=["audit", str(tmp_path)])
-    with pytest.raises((ConfigError, DataError), match="digits"):
-        cli.app().cli(args=["audit", str(tmp_path), "--data", "digits"])
+def test_an_undefended_split_gives_everything_away_and_all_attacks_are_named(tmp_path, data, capsys):
+    write_split(tmp_path / "split")
+    record = audited(tmp_path / "split", data, tmp_path / "out", "--budget", "1h", "--fail-if", "accuracy > 1")
+    assert record.verdict.startswith("This split gives its inputs away: ")
+    assert row(record, "mean-image").leakage_gain.value == 0
+    assert row(record, "ridge").leakage_gain.value > 0.9
+    assert row(record, "decoder").leakage_gain.value > 0.2
+    assert ways(record, "watch-list").top_1.value == 1
+    assert record.ceiling.none == "deterministic"
+    ran = {entry.attack for entry in (*record.attacks, *record.identification)}
+    why = {entry.attack: entry.why for entry in record.not_tried}
+    assert ran | set(why) == set(ATTACKS)
+    assert {name for name, reason in why.items() if reason == DOES_NOT_APPLY} == {
+        "averaging", "denoise-first", "mask-aware", "traffic"
+    }  # fmt: skip
+    assert {why[name] for name in ("map", "white-box", "query-free", "diffusion-prior")} == {NO_ACCESS}
+    assert set(record.hashes["split"]) == {"head.onnx", "tail.onnx", "split.json"}
+    assert all(len(digest) == 64 for of in record.hashes.values() for digest in of.values())
+    assert data.name in record.hashes["data"]
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines()[:-2])) <= 120
+    assert "Not tried (access): map, query-free attack=decoder" in printed
+    assert printed.splitlines()[-1].startswith("ok: accuracy is 0.")
+
+
+@pytest.mark.usefixtures("cheap")
+def test_noise_has_a_ceiling_above_what_was_found(tmp_path, data):
+    write_split(tmp_path / "split", defense=NOISE)
+    record = audited(tmp_path / "split", data, tmp_path / "out", "--codec", "int8+zstd")
+    assert record.codec == "int8+zstd"
+    assert record.n_releases == 4
+    at = record.ceiling.over(4)
+    assert row(record, "averaging n_releases=4").leakage_gain.value <= at.leakage_gain.high
+    assert row(record, "ridge").leakage_gain.value <= at.leakage_gain.high
+    assert {found.n_releases for found in record.identification if found.attack == "watch-list"} == {1, 4}
+    assert row(record, "traffic").n == 20  # zstd makes messages of different lengths
+    assert record.flags == ()
+    assert "watch-list n_releases=4, with black-box access, picks the input that was sent from 39" in record.verdict
+
+
+@pytest.mark.usefixtures("cheap")
+def test_strong_noise_hides_and_the_verdict_says_that_nobody_gets_further(tmp_path, data, capsys):
+    write_split(tmp_path / "split", defense={**NOISE, "sigma": 30.0})
+    record = audited(tmp_path / "split", data, tmp_path / "out", "--releases", "1", "--fail-if", "ceiling > 0.5",
+                     "--fail-if", "ceiling.identified > 50%")  # fmt: skip
+    assert record.verdict.startswith("Nobody who sees at most 1 release of an input gets further than")
+    assert [entry.broken for entry in record.conditions] == [False, False]
+    assert "averaging" in {entry.attack for entry in record.not_tried}
+    with pytest.raises(SystemExit) as left:
+        audited(tmp_path / "split", data, tmp_path / "out", "--releases", "1", "--fail-if", "ceiling >= 0",
+                "--fail-if", "leakage.white-box < 2")  # fmt: skip
+    assert left.value.code == 1
+    broken = capsys.readouterr().out.splitlines()[-2:]
+    assert broken[0].startswith("FAIL: ceiling is ")
+    assert broken[1].startswith("FAIL: leakage.white-box was not measured")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory, data):
+    """A split folder, and a tap of the first private images with the images themselves as the truth."""
+    folder = tmp_path_factory.mktemp("recorded")
+    manifest = write_split(folder / "split")
+    private = load(str(data), None, 0, shape=manifest.input.shape).private
+    tap = taps.Tap(folder / "tap", manifest)
+    with serving(folder / "split", "inprocess", tap=tap) as client:
+        edge = edge_at(folder / "split", client)
+        for number in range(12):
+            edge.infer(private.inputs[number : number + 1], number)
+    tap.close()
+    np.savez(folder / "truth.npz", x=private.inputs[:12])
+    return folder
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_tap_is_attacked_itself_where_the_truth_is_known(recorded, tmp_path, data):
+    words = ["--tap", str(recorded / "tap"), "--truth", str(recorded / "truth.npz")]
+    record = audited(recorded / "split", data, tmp_path, *words)
+    assert (record.scored_on, record.n, record.tap.scored) == ("tap", 12, True)
+    assert {entry.deployment for entry in (*record.attacks, *record.identification)} == {"tap"}
+    assert ways(record, "watch-list").candidates == 12
+    assert set(record.hashes["tap"]) == {"tap.bin", "tap.jsonl"}
+
+
+@pytest.mark.usefixtures("cheap")
+def test_without_the_truth_the_tap_is_shown_and_data_of_the_kind_is_scored(recorded, tmp_path, data):
+    record = audited(recorded / "split", data, tmp_path, "--tap", str(recorded / "tap"))
+    assert (record.scored_on, record.n, record.tap.n, record.tap.scored) == ("simulated", 20, 12, False)
+    assert record.tap.rebuilt == ("nearest", "ridge")
+    assert any("shown and not scored" in note for note in record.notes)
+    page = (tmp_path / "audit.html").read_text()
+    assert "What was rebuilt of the first inputs of the tap" in page
+    assert "ridge: what it rebuilt of the first inputs of the tap" in page
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_file_of_a_head_is_all_that_a_black_box_attack_needs(recorded, tmp_path, data):
+    head = shutil.copy(recorded / "split/head.onnx", tmp_path / "device.onnx")
+    record = audited(Path(head), data, tmp_path / "out")
+    whole = audited(recorded / "split", data, tmp_path / "whole")
+    assert (record.foreign, record.access, record.accuracy, record.version) == (True, "BLACK_BOX", None, "")
+    assert "foreign ONNX file of the head" in record.access_says
+    assert row(record, "ridge").leakage_gain == row(whole, "ridge").leakage_gain
+    assert ways(record, "watch-list").top_1 == ways(whole, "watch-list").top_1
+    # The tap says for which split it was recorded, of which there is nothing here.
+    shown = audited(Path(head), data, tmp_path / "tap", "--tap", str(recorded / "tap"))
+    assert "Only the shape of the smashed data tells that the tap belongs to the head." in shown.notes
+
+
+def refused(*words, kind=ConfigError, match):
+    with pytest.raises(kind, match=match):
+        cli.app().cli(args=["audit", *map(str, words)])
+
+
+def test_what_cannot_work_is_said_before_any_work(recorded, tmp_path, data, monkeypatch):
+    monkeypatch.setattr(audit, "attackers_data", lambda *rest: pytest.fail("work was done"))
+    split, out = recorded / "split", ["--out", tmp_path / "out"]
+    refused(split, *out, match="names no data set; name data of the kind with --data")
+    with_data = [split, "--data", data, *out]
+    refused(*with_data, "--budget", "0s", match="number above 0")
+    refused(*with_data, "--fail-if", "leek > 0.5", match="names the figure 'leek'.*leakage")
+    refused(*with_data, "--fail-if", "leakage", match="is not a condition")
+    refused(*with_data, "--fail-if", "leakage > 3dB", match="has another unit")
+    refused(*with_data, "--fail-if", "psnr > 3%", match="has another unit")
+    refused(*with_data, "--truth", recorded / "truth.npz", match="name the tap with --tap")
+    refused(*with_data, "--mean", "0.5", match="for the ONNX file of a head")
+    refused(tmp_path, "--data", data, *out, kind=SplitError, match="is no split folder")
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_of_another_size_and_a_tap_of_another_split_are_refused(recorded, tmp_path, data):
+    out = ["--out", tmp_path / "out"]
+    refused(recorded / "split", "--data", "digits", *out, match="digits")
+    other = tmp_path / "other"
+    write_split(other, seed=1)
+    refused(other, "--data", data, "--tap", recorded / "tap", *out, kind=SplitError, match="was recorded for")
+
+
+def test_a_tap_with_nan_is_refused(recorded, tmp_path, data):
+    tap = Path(shutil.copytree(recorded / "tap", tmp_path / "tap"))
+    content = np.fromfile(tap / "tap.bin", np.float32)
+    content[72 * 3] = np.nan
+    content.tofile(tap / "tap.bin")
+    words = [recorded / "split", "--data", data, "--tap", tap, "--out", tmp_path / "out"]
+    refused(*words, kind=DataError, match="NaN or infinity in 1 of 12 samples, first in input 3")
+
+
+def test_a_file_that_is_no_head_is_refused(tmp_path, data):
+    from onnx import helper
+
+    both = [helper.make_node("Relu", ["image"], ["a"]), helper.make_node("Neg", ["image"], ["b"])]
+    write_model(tmp_path / "two.onnx", both, ("image", (1, 6, 6)), ("a", (1, 6, 6)), [])
+    import onnx
+
+    model = onnx.load(tmp_path / "two.onnx")
+    model.graph.output.append(helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, ["N", 1, 6, 6]))
+    onnx.save(model, str(tmp_path / "two.onnx"))
+    (tmp_path / "torn.onnx").write_bytes(b"no model")
+    out = ["--data", data, "--out", tmp_path / "out"]
+    refused(
+        tmp_path / "two.onnx", *out, kind=SplitError, match="is no head: a head takes one input and gives one tensor"
+    )
+    refused(tmp_path / "torn.onnx", *out, kind=SplitError, match="cannot be read as an ONNX model")
+    refused(tmp_path / "absent.onnx", *out, kind=SplitError, match="There is no file")
+
+
+def test_a_budget_that_is_too_small_for_anything_says_what_the_smallest_is(tmp_path, data):
+    write_split(tmp_path / "split")
+    words = ["--data", data, "--budget", "1us", "--out", tmp_path / "out"]
+    refused(
+        tmp_path / "split",
+        *words,
+        match="too small for anything.*the smallest budget that leaves room for an attack is",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+class TestAffordable:
+    """What is chosen, given what an attack would take."""
+
+    @pytest.fixture
+    def seen(self, tmp_path, data, monkeypatch):
+        """A view and what was observed, with attacks of which each would take 100 s."""
+        write_split(tmp_path / "split")
+        split = open_split(tmp_path / "split")
+        held = load(str(data))
+        views = adversary.viewer(split, split.head(), deployed(split), held.auxiliary, codec="raw", seed=0, key="none",
+                                 vantage=CLOUD)  # fmt: skip
+        monkeypatch.setattr(affordable, "attacked_s", lambda *rest: 100.0)
+        return views, None, None
+
+    def chosen(self, seen, named, left_s, ran=None, monkeypatch=None):
+        views, observed, among = seen
+        purse = Purse(1.0, 0.0)
+        monkeypatch.setattr(Purse, "left_s", left_s)
+        view = views(named, ATTACKS.make(named.name, **named.options))
+        observed = np.zeros((1, 1))
+        return affordable.afforded(named, view, observed, among, purse, ran or {})
+
+    def test_an_attack_gets_half_of_what_is_left_and_the_steps_that_fit(self, seen, monkeypatch):
+        decoder = Named("decoder")
+        assert self.chosen(seen, decoder, 200.0, monkeypatch=monkeypatch) == decoder
+        fewer = self.chosen(seen, decoder, 120.0, monkeypatch=monkeypatch)
+        assert (fewer.options, fewer.label) == ({"epochs": 10}, "decoder, 10 of 20 steps")
+        left_out = self.chosen(seen, decoder, 1.0, monkeypatch=monkeypatch)
+        assert (left_out.why, left_out.access) == (BUDGET, "BLACK_BOX")
+        assert "about 10 s, and 1 s of the budget were left" in left_out.reason  # two epochs of twenty
+
+    def test_what_takes_no_steps_runs_while_there_is_time(self, seen, monkeypatch):
+        assert self.chosen(seen, Named("ridge"), 0.1, monkeypatch=monkeypatch) == Named("ridge")
+        assert self.chosen(seen, Named("ridge"), 0.0, monkeypatch=monkeypatch).reason == "The budget of 1 s was spent."
+
+    def test_the_inner_attack_is_the_one_that_ran(self, seen, monkeypatch):
+        ran = {"decoder": Named("decoder", {"epochs": 10}, "decoder, 10 of 20 steps")}
+        stack = self.chosen(seen, Named("stack"), 200.0, ran, monkeypatch)
+        assert stack.options == {"attacks": ({"name": "ridge"}, {"name": "decoder", "epochs": 10})}
+        assert stack.label == "stack (decoder, 10 of 20 steps)"
+        assert self.chosen(seen, Named("stack"), 100.0, ran, monkeypatch).why == BUDGET  # it has no steps of its own
+        refined = self.chosen(seen, Named("map"), 100.0, ran, monkeypatch)
+        assert refined.options == {"iterations": 50, "options": {"epochs": 10}}
+        assert refined.label == "map, 50 of 100 steps (decoder, 10 of 20 steps)"
+        whole = {"decoder": Named("decoder")}
+        assert self.chosen(seen, Named("map"), 100.0, whole, monkeypatch).options == {"iterations": 50}
+
+    def test_every_registered_attack_is_on_the_ladder_once_or_more(self, seen, tmp_path):
+        split = open_split(tmp_path / "split")
+        subject = Subject(split, DEFENSES.make("top-k", sparsity=0.9), "int8+zstd", 4, False)
+        found = list(ladder(subject, [Named("watch-list")]))
+        names = {entry.attack if isinstance(entry, NotTried) else entry.name for entry in found}
+        assert names == set(ATTACKS)
+        assert {"mask-aware", "traffic"} <= {entry.name for entry in found if isinstance(entry, Named)}

@@ -28,7 +28,7 @@ def planned():
 
 
 def steps(experiments):
-    return [budget._steps(named) for named in experiments[-1].attacks]
+    return [budget.steps(named) for named in experiments[-1].attacks]
 
 
 def test_a_share_of_the_steps_is_in_options_titles_and_id(planned):

@@ -4,7 +4,9 @@ from cutlayer.errors import ConfigError
 from cutlayer.profile.plan import duration_ns, names, numbers, shape
 
 
-@pytest.mark.parametrize(("text", "ns"), [("50ms", 50e6), ("1.5s", 1.5e9), ("800 us", 8e5), ("5m", 3e11), ("2h", 7.2e12)])
+@pytest.mark.parametrize(
+    ("text", "ns"), [("50ms", 50e6), ("1.5s", 1.5e9), ("800 us", 8e5), ("5m", 3e11), ("2h", 7.2e12)]
+)
 def test_a_time_is_read_with_its_unit(text, ns):
     assert duration_ns(text) == pytest.approx(ns)
 

@@ -1,0 +1,69 @@
+"""The verdict of an audit, in one sentence."""
+
+from __future__ import annotations
+
+from cutlayer.progress import words
+from cutlayer.records.audit import UNBOUNDED, AuditRecord
+from cutlayer.records.run import CeilingAt
+from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, access_name
+
+MUCH = 0.5
+"""Leakage gain, or share of inputs that are identified, from which on a split gives its inputs away."""
+
+
+def verdict(record: AuditRecord) -> str:
+    """What the audit comes to: who gets what, or what nobody gets."""
+    worst, who = record.worst(), record.identifies()
+    leaks = worst is not None and worst.leakage_gain.value >= MUCH
+    named = who is not None and who.top_1.value >= MUCH
+    if leaks or named:
+        return f"This split gives its inputs away: {_gets(record, rebuilt=leaks, named=named)}."
+    tried = f"nothing that was tried within {words(record.budget_s)} got far: {_gets(record)}"
+    at = record.ceiling.over(record.n_releases)
+    if at is None:
+        return (
+            f"This audit does not show that the split is safe: {tried}, and no ceiling bounds what others could reach, "
+            f"for {no_ceiling(record)}."
+        )
+    bound, seen = _bound(at), f"{at.n_releases} release{'s'[: at.n_releases > 1]} of an input"
+    if max(at.leakage_gain.high, at.identified.high) >= MUCH:
+        return (
+            f"This audit does not show that the split is safe: {tried}, but an attacker who sees {seen} may get "
+            f"as far as {bound}."
+        )
+    return f"Nobody who sees at most {seen} gets further than {bound}, under the assumptions of the ceiling; {tried}."
+
+
+def _gets(record: AuditRecord, *, rebuilt: bool = True, named: bool = True) -> str:
+    """What the worst attacks reached."""
+    worst, who, parts = record.worst(), record.identifies(), list[str]()
+    if worst is not None and rebuilt:
+        parts.append(
+            f"{worst.label}, with {access_name(worst.access)} access, removes "
+            f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} of the error of guessing"
+        )
+    if who is not None and named:
+        by = f"{who.label}, with {access_name(who.access)} access, "
+        same = bool(parts) and worst is not None and (who.label, who.access) == (worst.label, worst.access)
+        parts.append(
+            f"{'' if same else by}picks the input that was sent from {who.candidates:,} in "
+            f"{IDENTIFIED.value(who.top_1.value)} of cases"
+        )
+    return ", and ".join(parts) or "no attack had a figure"
+
+
+def _bound(at: CeilingAt) -> str:
+    return (
+        f"a leakage gain of {LEAKAGE_GAIN.value(at.leakage_gain.high)} and {IDENTIFIED.value(at.identified.high)} of "
+        "inputs identified"
+    )
+
+
+def no_ceiling(record: AuditRecord) -> str:
+    """Why nothing bounds what others reach, as a clause."""
+    why = {
+        UNBOUNDED: "the budget did not suffice to compute it",
+        "deterministic": "the defense adds no noise, so that whoever knows the candidates compares them",
+        "density unknown": "the law of the noise is not known",
+    }
+    return why.get(record.ceiling.none, "it was not computed for so many releases")
