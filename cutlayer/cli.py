@@ -32,6 +32,7 @@ def commands() -> dict[str, Callable[..., None]]:
         models,
         profile,
         quantize,
+        records,
         sides,
         training,
     )  # fmt: skip
@@ -40,7 +41,7 @@ def commands() -> dict[str, Callable[..., None]]:
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, grid.grid, attack.attack, audit.audit,
         training.train, training.leaks, gradients.gradients, class_level.class_level, live.live,
-        experiments.report,
+        experiments.report, records.index,
     )  # fmt: skip
     return {"list": models.list_names, **{command.__name__.replace("_", "-"): command for command in named}}
 

@@ -288,7 +288,7 @@ def run(
     for label, times in turns.items():
         timed[label] |= {f"turns_{side}_ns": values for side, values in times.items()}
     try:
-        writing.finish(runs, record, env, timed, answers.arrays(), *kept, say)
+        writing.finish(runs, record, env, timed, answers.arrays(), *kept)
     except WriteError as error:
         error.add_note(f"{summary(record)}\n(measured, and not yet recorded; a later start takes it up)")
         raise

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cutlayer.bounded import read_arrays, read_json
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import write_arrays, write_json, write_text
+from cutlayer.records.index import note
 
 SCHEMA = 1
 
@@ -47,11 +48,13 @@ class Cells(Generic[R]):
     """How the cells of one kind of study lie on disk.
 
     Attributes:
+        name: Name of the kind of its cells in the index.
         kind: Class of the records.
         plan: Name of the file of the plan.
         folder: Name of the folder of the cells.
     """
 
+    name: str
     kind: type[R]
     plan: str
     folder: str
@@ -62,10 +65,11 @@ class Cells(Generic[R]):
         write_json(folder / "env.json", env)
 
     def write(self, folder: Path, record: R, pictures: Mapping[str, NDArray[Any]]) -> None:
-        """Write a finished cell into the folder of its study. Raises WriteError."""
+        """Write a finished cell into the folder of its study, and into the index beside that. Raises WriteError."""
         if pictures:
             write_arrays(folder / self.folder / f"{record.id}.npz", pictures)
-        write_json(folder / self.folder / f"{record.id}.json", dump(record))
+        write_json(path := folder / self.folder / f"{record.id}.json", dump(record))
+        note(folder.parent, self.name, path, record.id)
 
     def read(self, path: Path) -> R:
         """The record in a file.
@@ -74,7 +78,10 @@ class Cells(Generic[R]):
             OSError: There is no such file.
             KeyError, TypeError, ValueError: It is not of this schema.
         """
-        value: Any = read_json(path)
+        return self.load(read_json(path))
+
+    def load(self, value: Any) -> R:
+        """The record that the content of a file describes. Raises KeyError, TypeError or ValueError as `read` does."""
         if value.get("schema", SCHEMA) != SCHEMA:
             raise ValueError(f"schema {value['schema']!r} where this version of cutlayer reads {SCHEMA}")
         return load(self.kind, value)

@@ -124,7 +124,7 @@ class ClassRecord:
         return self.asked / max(1, len(self.targets) + (self.control is not None))
 
 
-STUDY = Cells(ClassRecord, PLAN, CELLS)
+STUDY = Cells("class-level", ClassRecord, PLAN, CELLS)
 begin, write, read, finished, pictures = (
     STUDY.begin, STUDY.write, STUDY.read, STUDY.finished, STUDY.pictures
 )  # fmt: skip

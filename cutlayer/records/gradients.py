@@ -91,7 +91,7 @@ class UpdateRecord:
     published: Published | None = None
 
 
-STUDY = Cells(UpdateRecord, PLAN, CELLS)
+STUDY = Cells("update", UpdateRecord, PLAN, CELLS)
 begin, write, read, finished, pictures = (
     STUDY.begin, STUDY.write, STUDY.read, STUDY.finished, STUDY.pictures
 )  # fmt: skip

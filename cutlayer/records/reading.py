@@ -1,8 +1,10 @@
-"""Reading the folders of finished runs, with the reason why another folder is no finished run."""
+"""Reading finished runs, trainings and studies, with the reason why another folder is none.
+
+The records come through the index, `cutlayer.records.found`; what lies beside them is read from the folders.
+"""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +15,10 @@ from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.errors import CutlayerError
-from cutlayer.records import class_level, gradients, training
-from cutlayer.records.cells import Cells, Record
+from cutlayer.records import class_level, found, gradients, training
+from cutlayer.records.cells import Record
 from cutlayer.records.class_level import ClassRecord
+from cutlayer.records.found import Kind
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import EXPERIMENT, RESULT, Result, load_result
@@ -73,8 +76,12 @@ class Skipped:
     reason: str
 
 
-def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
+def read(runs: Path, *, arrays: bool = True) -> tuple[list[Run], list[Skipped]]:
     """Every finished run under a folder, and the folders that were passed over; `trainings` reads the others.
+
+    Args:
+        runs: The folder.
+        arrays: Whether pictures and traces are read as well, which takes most of the time.
 
     Raises:
         CutlayerError: There is no folder, or neither a finished run nor a training nor a study in it.
@@ -82,17 +89,20 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
     if not runs.is_dir():
         raise CutlayerError(f"There is no folder {runs}; make runs first with `cutlayer run EXPERIMENT.toml`.")
     finished, skipped = list[Run](), list[Skipped]()
-    for folder in _folders(runs):
-        try:
-            finished.append(_read_run(folder))
-        except FileNotFoundError:
-            if not (folder / EXPERIMENT).exists():
-                continue  # not a run, such as the folder of the trained models
+    here, done = found.folders(runs), set[Path]()
+    for path, result in found.records(runs, found.RUN):
+        done.add(path.parent)
+        if isinstance(result, Exception):
+            skipped.append(Skipped(path.parent.name, f"Its result.json is damaged: {reason(result)}."))
+        else:
+            finished.append(_run(path.parent, result, arrays=arrays))
+    for folder in here:
+        # Another one is no run, such as the folder of the trained models.
+        if folder not in done and (folder / EXPERIMENT).exists():
             skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
-        except _DAMAGED as error:
-            skipped.append(Skipped(folder.name, f"Its result.json is damaged: {reason(error)}."))
+    skipped.sort(key=lambda entry: entry.name)
     others = (training.TRAINING, gradients.CELLS, class_level.CELLS)
-    if not finished and not any((folder / name).exists() for folder in _folders(runs) for name in others):
+    if not finished and not any((folder / name).exists() for folder in here for name in others):
         passed_over = "".join(f" {s.name}: {s.reason}" for s in skipped[:3])
         raise CutlayerError(f"{runs} holds no finished run; make one with `cutlayer run EXPERIMENT.toml`.{passed_over}")
     return finished, skipped
@@ -100,43 +110,36 @@ def read(runs: Path) -> tuple[list[Run], list[Skipped]]:
 
 def trainings(runs: Path) -> tuple[list[Training], list[Skipped]]:
     """Every training under a folder, finished or not, and the folders of those that cannot be read."""
-    found, skipped = list[Training](), list[Skipped]()
-    for folder in _folders(runs):
+    read, skipped = list[Training](), list[Skipped]()
+    for path, record in found.records(runs, found.TRAINING):
         notes: list[str] = []
-        try:
-            found.append(Training(training.read(folder), _environment(folder / "env.json", notes), tuple(notes)))
-        except FileNotFoundError:
-            continue  # not a training
-        except _DAMAGED as error:
-            skipped.append(Skipped(folder.name, f"Its {training.TRAINING} is damaged: {reason(error)}."))
-    return found, skipped
+        if isinstance(record, Exception):
+            skipped.append(Skipped(path.parent.name, f"Its {path.name} is damaged: {reason(record)}."))
+        else:
+            read.append(Training(record, _environment(path.parent / "env.json", notes), tuple(notes)))
+    return read, skipped
 
 
 def studies(runs: Path) -> tuple[list[Study[UpdateRecord]], list[Skipped]]:
     """Every study of updates under a folder, and the cells that cannot be read."""
-    return _studies(runs, gradients.STUDY)
+    return _studies(runs, found.UPDATE)
 
 
 def class_studies(runs: Path) -> tuple[list[Study[ClassRecord]], list[Skipped]]:
     """Every study of class-level inversion under a folder, and the cells that cannot be read."""
-    return _studies(runs, class_level.STUDY)
+    return _studies(runs, found.CLASS_LEVEL)
 
 
-def _studies(runs: Path, kind: Cells[R]) -> tuple[list[Study[R]], list[Skipped]]:
-    found, skipped = list[Study[R]](), list[Skipped]()
-    for folder in _folders(runs):
-        records = list[R]()
-        for path in sorted((folder / kind.folder).glob("*.json")):
-            try:
-                records.append(kind.read(path))
-            except _DAMAGED as error:
-                skipped.append(Skipped(f"{folder.name}/{path.name}", f"It is damaged: {reason(error)}."))
-        if records:
-            found.append(Study(folder, tuple(records), _environment(folder / "env.json", [])))
-    return found, skipped
-
-
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
+def _studies(runs: Path, kind: Kind[R]) -> tuple[list[Study[R]], list[Skipped]]:
+    cells, skipped = dict[Path, list[R]](), list[Skipped]()
+    for path, record in found.records(runs, kind):
+        folder = path.parent.parent
+        if isinstance(record, Exception):
+            skipped.append(Skipped(f"{folder.name}/{path.name}", f"It is damaged: {reason(record)}."))
+        else:
+            cells.setdefault(folder, []).append(record)
+    studies = [Study(folder, tuple(some), _environment(folder / "env.json", [])) for folder, some in cells.items()]
+    return studies, skipped
 
 
 def read_finished(folder: Path, say: Callable[[str], None]) -> Result | None:
@@ -145,16 +148,16 @@ def read_finished(folder: Path, say: Callable[[str], None]) -> Result | None:
         return read_result(folder)
     except FileNotFoundError:
         return None
-    except _DAMAGED as error:
+    except found.DAMAGED as error:
         say(f"{folder / RESULT} is damaged ({reason(error)}), so that the run counts as unfinished")
         return None
 
 
 def results(runs: Path) -> Iterator[Result]:
     """The results of all finished runs below a folder; damaged ones are passed over."""
-    for folder in _folders(runs):
-        with contextlib.suppress(*_DAMAGED):
-            yield read_result(folder)
+    for _, result in found.records(runs, found.RUN):
+        if not isinstance(result, Exception):
+            yield result
 
 
 def read_result(folder: Path) -> Result:
@@ -167,15 +170,10 @@ def read_result(folder: Path) -> Result:
     return load_result(read_json(folder / RESULT))
 
 
-def _folders(runs: Path) -> list[Path]:
-    return sorted(path for path in runs.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _read_run(folder: Path) -> Run:
-    result = read_result(folder)
+def _run(folder: Path, result: Result, *, arrays: bool) -> Run:
     notes: list[str] = []
-    pictures = _pictures(folder / "reconstructions.npz", result, notes)
-    traces = _arrays(folder / "requests.npz", notes)
+    pictures = _pictures(folder / "reconstructions.npz", result, notes) if arrays else None
+    traces = _arrays(folder / "requests.npz", notes) if arrays else {}
     env = _environment(folder / "env.json", notes)
     return Run(result, env, pictures, traces, tuple(notes))
 

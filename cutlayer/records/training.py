@@ -19,6 +19,7 @@ from cutlayer.bounded import read_arrays, read_json
 from cutlayer.machine.files import new_file
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import write_arrays, write_json, write_text
+from cutlayer.records.index import note
 from cutlayer.records.run import Estimate
 
 PLAN = "plan.toml"
@@ -266,8 +267,10 @@ def begin(folder: Path, plan: str, env: Mapping[str, Any], indices: Sequence[NDA
 
 
 def write(folder: Path, record: TrainingRecord) -> None:
-    """Write `training.json` into the folder of a run. Raises WriteError."""
-    write_json(folder / TRAINING, dump(record))
+    """Write `training.json` into the folder of a run, and into the index once it is finished. Raises WriteError."""
+    write_json(path := folder / TRAINING, dump(record))
+    if record.finished:
+        note(folder.parent, "training", path, record.id)
 
 
 def read(folder: Path) -> TrainingRecord:
@@ -277,7 +280,11 @@ def read(folder: Path) -> TrainingRecord:
         OSError: There is no `training.json` that can be read.
         KeyError, TypeError, ValueError: It is not of this schema.
     """
-    value: Any = read_json(folder / TRAINING)
+    return load_training(read_json(folder / TRAINING))
+
+
+def load_training(value: Any) -> TrainingRecord:
+    """The record that the content of a `training.json` describes. Raises as `read` does."""
     if value["schema"] != SCHEMA:
         raise ValueError(f"schema {value['schema']!r} where this version of cutlayer reads {SCHEMA}")
     return load(TrainingRecord, value)

@@ -1,6 +1,6 @@
-"""Writing the files of a finished run, each by an atomic rename, and its rows in the index."""
+"""Writing the files of a finished run, each by an atomic rename, and its place in the index."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cutlayer.records.dataclass_json import dump
 from cutlayer.records.files import write_arrays, write_json
-from cutlayer.records.index import index
+from cutlayer.records.index import note
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import RESULT, Result
 from cutlayer.trace import Columns
@@ -22,9 +22,8 @@ def finish(
     answers: Mapping[str, NDArray[Any]],
     reconstructions: Reconstructions,
     scores: Mapping[str, NDArray[Any]],
-    say: Callable[[str], None],
 ) -> None:
-    """Write all that a finished experiment leaves; `result.json`, which says that it is finished, comes last.
+    """Write all that a finished experiment leaves; `result.json`, which says that it is finished, is the last file.
 
     Args:
         runs: Folder of all runs.
@@ -35,7 +34,6 @@ def finish(
             and ``served/DEPLOYMENT``.
         reconstructions: What the attackers rebuilt.
         scores: Score of each reconstruction, by ``deployment/attack/metric``.
-        say: Called with a sentence where the index had to be made again.
     """
     folder = runs / result.id
     traces = {f"{label}/{name}": values for label, columns in timed.items() for name, values in columns.items()}
@@ -44,5 +42,5 @@ def finish(
     write_arrays(folder / "reconstructions.npz", reconstructions.arrays())
     write_arrays(folder / "scores.npz", scores)
     write_json(folder / "env.json", env)
-    index(runs, result, say)
-    write_json(folder / RESULT, dump(result))
+    write_json(path := folder / RESULT, dump(result))
+    note(runs, "run", path, result.id, result)

@@ -19,7 +19,7 @@ from cutlayer.cloud import tap
 from cutlayer.edge.offline.queue import Queue
 from cutlayer.edge.requests import Recorder
 from cutlayer.errors import CutlayerError, WriteError
-from cutlayer.records import index, profile_files, reading, run, writing
+from cutlayer.records import found, profile_files, reading, run, writing
 from cutlayer.records.files import write_array
 from cutlayer.report.profiles import page as profile_page
 from cutlayer.report.runs import page as run_page
@@ -66,12 +66,12 @@ def record(folder):
 
 def result(folder):
     (finished,), _ = reading.read(folder / "runs")
-    writing.finish(folder / "new", finished.result, {}, {}, {}, finished.pictures, {}, silent)
+    writing.finish(folder / "new", finished.result, {}, {}, {}, finished.pictures, {})
     reading.read(folder / "new")
 
 
 def rows(folder):
-    index.index(folder / "runs", reading.read_result(folder / "runs" / RUN), silent)
+    found.rebuild(folder / "runs")
 
 
 def profile(folder):

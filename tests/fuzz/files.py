@@ -54,11 +54,21 @@ def _report(folder: Path) -> None:
     page.write(folder)
 
 
-def _index(folder: Path) -> None:
-    from cutlayer.records.index import index
-    from cutlayer.records.reading import read_result
+def _write_index(folder: Path) -> None:
+    from cutlayer.records.found import rebuild
 
-    index(folder, read_result(folder / "0123456789ab"), print)
+    _runs(folder)
+    rebuild(folder)
+
+
+def _index(folder: Path) -> None:
+    from cutlayer.records.found import rebuild
+    from cutlayer.records.reading import read
+
+    runs, skipped = read(folder, arrays=False)
+    assert [run.result.id for run in runs] == ["295a94a24ab0"] * 2
+    assert skipped == []
+    rebuild(folder)
 
 
 def _resume(folder: Path) -> None:
@@ -234,7 +244,8 @@ def _secured(folder: Path) -> None:
 READERS: dict[str, Reader] = {
     "report": Reader(_runs, _report, ("295a94a24ab0/*.json", "295a94a24ab0/*.npz")),
     "resumed runs": Reader(_runs, _resume, ("295a94a24ab0/result.json",)),
-    "index": Reader(_runs, _index, ("index.sqlite",)),
+    "index": Reader(_write_index, _index, ("index.sqlite",)),
+    "old index": Reader(_runs, _index, ("index.sqlite",)),
     "compare": Reader(lambda folder: copied(GOLDEN / "profile", folder), _compare, ("profile.json",)),
     "split": Reader(lambda folder: copied(GOLDEN / "split-torch", folder), _split, ("*",)),
     "split.json": Reader(lambda folder: copied(GOLDEN / "split-tiny", folder), _split, ("split.json",)),

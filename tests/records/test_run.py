@@ -1,9 +1,8 @@
-"""Records of finished runs: the schema, files written by the first version of cutlayer, and the index."""
+"""Records of finished runs: the schema, and files written by the first version of cutlayer."""
 
 import json
 import math
 import shutil
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from cutlayer.bounded import read_json
 from cutlayer.percentiles import PERCENTILES
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.files import write_arrays
-from cutlayer.records.index import index
 from cutlayer.records.reading import read, read_result
 from cutlayer.records.reconstructions import Reconstructions, from_arrays
 from cutlayer.records.run import (
@@ -54,42 +52,6 @@ def test_the_files_of_an_old_run_are_read(runs):
     assert run.pictures.by("averaging n_releases=2", "grpc-torch").shape == run.pictures.originals.shape
     assert len(run.pictures.telling) == len(run.pictures.originals)
     assert len(run.traces["grpc-onnx/end_to_end_ns"]) == 20
-
-
-def test_an_old_index_takes_the_rows_of_a_new_metric(runs):
-    old = read_result(runs / "295a94a24ab0")
-    toy = Estimate(0.5, 12, 0.4, 0.6)
-    attacks = tuple(replace(attack, metrics=attack.metrics | {"toy": toy}) for attack in old.privacy)
-    before = rows(runs, "select * from rows order by 1, 7, 8, 10")
-    index(runs, replace(old, privacy=attacks), print)
-    assert rows(runs, "select * from rows order by 1, 7, 8, 10") == before
-    index(runs, replace(old, id="0123456789ab", privacy=attacks), print)
-    assert len(rows(runs, "select * from rows")) == 2 * len(before)
-    assert set(rows(runs, "select value, n, low, high from metrics where metric = 'toy'")) == {(0.5, 12, 0.4, 0.6)}
-    assert len(rows(runs, "select * from metrics")) == 2 * len(before) * 5
-
-
-def test_a_result_without_one_of_the_four_metrics_is_indexed(tmp_path):
-    result = load_result(conftest.result("aaaaaaaaaaaa", 0.5))
-    few = tuple(replace(attack, metrics={"mse": attack.metrics["mse"]}) for attack in result.privacy)
-    index(tmp_path, replace(result, privacy=few), print)
-    assert {row[0] for row in rows(tmp_path, "select ssim from rows")} == {None}
-
-
-def test_a_failed_insert_leaves_no_open_database_and_no_half_of_the_rows(runs, monkeypatch):
-    opened = []
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda path, connect=sqlite3.connect: opened.append(connect(path)) or opened[-1]
-    )
-    old = read_result(runs / "295a94a24ab0")
-    first, *others = old.privacy
-    bad = replace(first, metrics={"mse": replace(first.metrics["mse"], value="no number")}, label=object())
-    with pytest.raises(sqlite3.Error):
-        index(runs, replace(old, id="0123456789ab", privacy=(*others, bad)), print)
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        opened[0].execute("select 1")
-    monkeypatch.undo()
-    assert rows(runs, "select * from rows where experiment = '0123456789ab'") == []
 
 
 def test_no_title_of_an_attack_takes_the_place_of_another_array(tmp_path):
@@ -142,26 +104,6 @@ def test_a_value_of_another_type_is_refused(change):
         load_result(conftest.result("aaaaaaaaaaaa", 0.5) | change)
 
 
-def rows(runs, query):
-    """Rows of the index."""
-    with sqlite3.connect(runs / "index.sqlite") as database:
-        fetched = database.execute(query).fetchall()
-    database.close()
-    return fetched
-
-
-def test_an_index_with_other_columns_is_made_again(runs):
-    said = []
-    result = read_result(runs / "295a94a24ab0")
-    index(runs, result, said.append)
-    expected = rows(runs, "select * from metrics")
-    with sqlite3.connect(runs / "index.sqlite") as database:
-        database.execute("alter table metrics rename column low to lower")
-    index(runs, result, said.append)
-    assert rows(runs, "select * from metrics") == expected
-    assert "made again" in said[-1]
-
-
 def identified(how, value, label="watch-list", top_10=1.0):
     return IdentificationRecord(
         attack=label, label=label, access="BLACK_BOX", deployment="zmq-onnx", n_releases=1, how=how, candidates=1000,
@@ -186,14 +128,3 @@ def test_the_most_that_any_attack_identifies_is_what_a_run_says(runs):
     assert result.identified == ways[1]
     assert result.has_watch_list
     assert replace(result, identification=ways[:1]).identified == ways[0]
-
-
-def test_the_index_holds_every_way_to_identify(runs):
-    ways = (identified(PIXELS, 0.25, "ridge"), identified(WATCH_LIST, 0.75))
-    index(runs, replace(read_result(runs / "295a94a24ab0"), identification=ways), print)
-    found = rows(runs, "select metric, attack, value, n from metrics where metric like 'identified%' order by metric")
-    assert found == [
-        ("identified", "watch-list", 0.75, 200),
-        ("identified, pixels", "ridge", 0.25, 200),
-        ("identified, watch list", "watch-list", 0.75, 200),
-    ]
