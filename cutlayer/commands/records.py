@@ -25,11 +25,5 @@ def index(runs: Runs = Path("runs"), /) -> None:
     counts, damaged = rebuild(runs)
     for path, error in damaged:
         say(f"{path} is damaged ({reason(error)}), and is left out")
-    words = {
-        "run": "runs",
-        "training": "trainings",
-        "update": "attacks on updates",
-        "class-level": "attacks on classes",
-    }
-    listed = ", ".join(f"{counts[kind]:,} {word}" for kind, word in words.items())
-    tell(f"The index holds {listed}.")
+    finished, trainings, updates, classes = (counts[kind] for kind in ("run", "training", "update", "class-level"))
+    tell(f"The index holds {finished:,} runs, {trainings:,} trainings, and of studies {updates + classes:,} cells.")

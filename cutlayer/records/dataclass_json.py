@@ -7,16 +7,16 @@ for a field that may be None, and NaN for any other float. A float that is not f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
 _KINDS: dict[Any, tuple[type, ...]] = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}
-_hints = cache(get_type_hints)
 _GREATEST = (1 << 63) - 1
 """The greatest integer that other programs, and SQLite, can read."""
 
@@ -31,7 +31,7 @@ def load(kind: type[T], value: Any) -> T:
         KeyError: A key is missing.
         TypeError, ValueError: A value has another type than its field.
     """
-    return _load(kind, value)  # type: ignore[no-any-return]
+    return _loader(kind)(value)  # type: ignore[arg-type, no-any-return]
 
 
 def dump(value: Any) -> Any:
@@ -50,54 +50,80 @@ def dump(value: Any) -> Any:
     return [dump(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
-def _load(kind: Any, value: Any) -> Any:
+@cache
+def _loader(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value of this type of a JSON value; made once for each type, for a folder has many records."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
-        return value
+        return _same
     if is_dataclass(kind):
-        return _load_record(kind, _of(dict, value))
+        return _record_loader(kind)
     if origin in (Union, UnionType):
-        return _load_any(arguments, value)
+        return _union_loader(arguments)
     if origin is tuple:
-        return tuple(_load(arguments[0], entry) for entry in _of(list, value))
+        entry = _loader(arguments[0])
+        return lambda value: tuple(map(entry, _of(list, value)))
     if origin is dict:
-        return {_load(arguments[0], key): _load(arguments[1], entry) for key, entry in _of(dict, value).items()}
+        key, entry = map(_loader, arguments)
+        return lambda value: {key(name): entry(content) for name, content in _of(dict, value).items()}
     if origin is Literal:
-        if value not in arguments:
-            raise ValueError(f"{value!r:.80} where one of {arguments} is needed")
+        return partial(_one_of, arguments)
+    return partial(_scalar, kind, _KINDS[kind])
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
+    if value not in choices:
+        raise ValueError(f"{value!r:.80} where one of {choices} is needed")
+    return value
+
+
+def _scalar(kind: type, accepted: tuple[type, ...], value: Any) -> Any:
+    if type(value) is kind and kind is not int:
         return value
     if kind is float and value is None:
         return math.nan
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind is not bool):
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{value!r:.80} where {kind.__name__} is needed")
     if isinstance(value, int) and abs(value) > _GREATEST:
         raise ValueError(f"a number of {len(str(value))} digits")
     return value
 
 
-def _load_record(kind: Any, value: dict[str, Any]) -> Any:
-    hints, names = _hints(kind), {f.name for f in fields(kind)}
-    arguments = {}
-    for f in fields(kind):
-        if f.metadata == INLINE:
-            beside = {key: entry for key, entry in value.items() if key not in names}
-            arguments[f.name] = _load(hints[f.name], beside)
-        elif f.name in value or (f.default is MISSING and f.default_factory is MISSING):
-            arguments[f.name] = _load(hints[f.name], value[f.name])
-    return kind(**arguments)
+def _record_loader(kind: Any) -> Callable[[Any], Any]:
+    hints = get_type_hints(kind)
+    names, inline = {f.name for f in fields(kind)}, [f.name for f in fields(kind) if f.metadata == INLINE]
+    loaders = {f.name: _loader(hints[f.name]) for f in fields(kind)}
+    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+
+    def record(value: Any) -> Any:
+        content = _of(dict, value)
+        for name in inline:
+            content = {**content, name: {key: entry for key, entry in content.items() if key not in names}}
+        arguments = {
+            name: loader(content[name]) for name, loader in loaders.items() if name in content or name in needed
+        }
+        return kind(**arguments)
+
+    return record
 
 
-def _load_any(kinds: tuple[Any, ...], value: Any) -> Any:
-    """The value as None where that is allowed, or as the first of the kinds that takes it."""
-    if value is None and NoneType in kinds:
-        return None
-    *first, last = (kind for kind in kinds if kind is not NoneType)
-    for kind in first:
-        try:
-            return _load(kind, value)
-        except TypeError:
-            continue
-    return _load(last, value)
+def _union_loader(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """None where that is allowed, or a value of the first of the kinds that takes it."""
+    *first, last = (_loader(kind) for kind in kinds if kind is not NoneType)
+
+    def union(value: Any) -> Any:
+        if value is None and NoneType in kinds:
+            return None
+        for loader in first:
+            with suppress(TypeError):
+                return loader(value)
+        return last(value)
+
+    return union
 
 
 def _of(kind: type[T], value: Any) -> T:
