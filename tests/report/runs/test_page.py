@@ -295,4 +295,4 @@ def test_writing_again_gives_the_same_page(runs):
     before = (runs / "report.html").read_bytes()
     write(runs)
     assert (runs / "report.html").read_bytes() == before
-    assert [p.name for p in runs.iterdir() if p.is_file()] == ["report.html"]
+    assert {p.name for p in runs.iterdir() if p.is_file()} == {"report.html", "index.sqlite"}
