@@ -18,11 +18,11 @@ def index(runs: Runs = Path("runs"), /) -> None:
     They bring it up to date by themselves; this is for a folder that was copied, or to ask with SQL.
     """
     from cutlayer.bounded import reason
-    from cutlayer.records.found import rebuild
+    from cutlayer.records.found import make_index
 
     if not runs.is_dir():
         raise ConfigError(f"There is no folder {runs}; name the folder of the records, such as runs.")
-    counts, damaged = rebuild(runs)
+    counts, damaged = make_index(runs)
     for path, error in damaged:
         say(f"{path} is damaged ({reason(error)}), and is left out")
     finished, trainings, updates, classes = (counts[kind] for kind in ("run", "training", "update", "class-level"))

@@ -121,7 +121,7 @@ def records(runs: Path, kind: Kind[R], *, anew: bool = False) -> Iterator[tuple[
     keep(known)
 
 
-def rebuild(runs: Path) -> tuple[dict[str, int], list[tuple[Path, Exception]]]:
+def make_index(runs: Path) -> tuple[dict[str, int], list[tuple[Path, Exception]]]:
     """Make the index of a folder again from its files.
 
     Returns:

@@ -71,7 +71,7 @@ def result(folder):
 
 
 def rows(folder):
-    found.rebuild(folder / "runs")
+    found.make_index(folder / "runs")
 
 
 def profile(folder):

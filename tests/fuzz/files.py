@@ -55,20 +55,20 @@ def _report(folder: Path) -> None:
 
 
 def _write_index(folder: Path) -> None:
-    from cutlayer.records.found import rebuild
+    from cutlayer.records.found import make_index
 
     _runs(folder)
-    rebuild(folder)
+    make_index(folder)
 
 
 def _index(folder: Path) -> None:
-    from cutlayer.records.found import rebuild
+    from cutlayer.records.found import make_index
     from cutlayer.records.reading import read
 
     runs, skipped = read(folder, arrays=False)
     assert [run.result.id for run in runs] == ["295a94a24ab0"] * 2
     assert skipped == []
-    rebuild(folder)
+    make_index(folder)
 
 
 def _resume(folder: Path) -> None:

@@ -270,7 +270,7 @@ def test_it_is_made_again_from_the_folders(tmp_path):
     list(results(tmp_path))
     change(tmp_path, "update rows set experiment = 'nobody' where experiment = ?", made[0].id)
     change(tmp_path, "update records set record = '{}' where id = ?", made[1].id)
-    counts, ((path, error),) = found.rebuild(tmp_path)
+    counts, ((path, error),) = found.make_index(tmp_path)
     assert counts == {"run": 2, "training": 1, "update": 0, "class-level": 0}
     assert (path, type(error)) == (tmp_path / "broken" / RESULT, KeyError)
     assert {id for (id,) in ask(tmp_path, "select experiment from rows")} == {one.id for one in made}
