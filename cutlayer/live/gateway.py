@@ -26,6 +26,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from cutlayer.cloud.admission import busy
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.live.device import Denied, Device
 from cutlayer.live.room import Room
@@ -44,9 +45,13 @@ MOST_BYTES = 1 << 20
 MOST_TEXT_BYTES = 16 << 10
 """Bytes of a text, but for an original."""
 MOST_UNANSWERED = 8
-"""Requests of one phone that wait for their answers; further ones wait in the network."""
+"""Requests of one phone that are worked on; further ones are refused until one of them is answered."""
+MOST_UNREAD = 64
+"""Answers that a phone leaves unread before its connection ends."""
 GREETING_S, SLOW_S, WISH_S = 10.0, 20.0, 25.0
 """Seconds for the first text, for a phone to take what it is sent, and between two looks for a wish."""
+RETRY_MS = 200
+"""Time after which a phone sends a request again that came while too many of its own waited."""
 BAD, UNKNOWN_TOKEN, FULL = 4400, 4401, 4429
 """Codes of closed connections, beside 1001 for a room that closes."""
 
@@ -81,14 +86,22 @@ def split(message: bytes) -> list[Buffer]:
     return parts
 
 
-def take(message: bytes, service: Handler, peer: Peer, gone: Callable[[], bool], send: _Send) -> None:
-    """Give one binary message to the service, or send the refusal of what is none. Raises nothing."""
+def take(
+    message: bytes, service: Handler, peer: Peer, gone: Callable[[], bool], send: _Send, *, full: bool = False
+) -> None:
+    """Give one binary message to the service, or send the refusal of what is none, or comes while it is too full.
+
+    Raises nothing.
+    """
     arrived_ns, parts = time.monotonic_ns(), list[Buffer]()
     try:
         parts = split(message)
         request, correlation = unpack(parts)
     except DecodeError as error:
         send(correlation_of(parts), refusal(error), nothing)
+        return
+    if full:
+        send(correlation, busy(RETRY_MS), nothing)
         return
     service.submit(request, arrived_ns, Caller(peer, gone, partial(send, correlation)))
 
@@ -148,7 +161,7 @@ class _Phone:
         self._service: Handler = websocket.app.state.service
         self._loop = asyncio.get_running_loop()
         self._gone = False
-        self._unanswered = asyncio.Semaphore(MOST_UNANSWERED)
+        self._unanswered = 0
         self._out: asyncio.Queue[tuple[bytes, Callable[[], None]]] = asyncio.Queue()
         client = websocket.client
         self._peer = Peer(self, UNKNOWN) if client is None else at(self, client.host, client.port)
@@ -183,8 +196,11 @@ class _Phone:
         while True:
             received = await _receive(self._websocket)
             if isinstance(received, bytes):
-                await self._unanswered.acquire()
-                take(received, self._service, self._peer, lambda: self._gone, self._answer)
+                full = self._unanswered >= MOST_UNANSWERED
+                self._unanswered += 1
+                if self._unanswered > MOST_UNREAD:
+                    raise Denied(400, f"A phone reads its answers; {MOST_UNREAD} of them wait.")
+                take(received, self._service, self._peer, lambda: self._gone, self._answer, full=full)
             else:
                 await self._hear(_object(received, self._room.manifest.input.size))
 
@@ -222,7 +238,7 @@ class _Phone:
                 await self._bounded(self._websocket.send_bytes(message))
             finally:
                 sent()
-                self._unanswered.release()
+                self._unanswered -= 1
 
     def _answer(self, correlation: int, reply: Message | Refused, sent: Callable[[], None]) -> None:
         """Send an answer. Any thread may call it."""
