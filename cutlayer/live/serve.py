@@ -21,6 +21,7 @@ from cutlayer.live.attack_plan import Plan
 from cutlayer.live.attackers import Attackers
 from cutlayer.live.code import phone_url, qr_svg, screen_url
 from cutlayer.live.room import Room
+from cutlayer.live.runtime import Runtime
 from cutlayer.live.tokens import Tokens
 from cutlayer.live.trust import authority_beside
 from cutlayer.live.web import Web
@@ -48,6 +49,7 @@ class Opened:
         phone: Address that a phone opens.
         code: The join code for devices.
         addresses: Where devices send their requests, by the name of the transport.
+        runtime: What phones compute the head with.
     """
 
     room: Room
@@ -56,6 +58,7 @@ class Opened:
     phone: str
     code: JoinCode
     addresses: dict[str, str]
+    runtime: Runtime
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def open_room(
         room.codes.update(code=str(code), phone=phone, qr=qr_svg(phone))
         plan = Plan(split.path, data, data_root, attackers, out, seed)
         opened.enter_context(closing(Attackers(room, plan)))
-        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses))
+        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses), app.state.runtime)
 
 
 def _check(split: SplitFolder) -> None:
