@@ -53,6 +53,10 @@ demo: $(DEMO) ## Run the demonstration (train, split, serve, measure, attack), a
 demo-picture: $(DEMO) ## Draw docs/demo.jpg from the records of the demonstration
 	$(BIN)/python docs/demo_picture.py runs docs/demo.jpg
 
+.PHONY: live-pictures
+live-pictures: $(READY) ## Draw docs/live.jpg and docs/live.webp from a real room in headless Chromium; trains what is missing in live/
+	$(BIN)/python -m tests.live.browser.pictures docs live
+
 .PHONY: test
 # Each test computes with one thread. A file's tests stay in one process, for they share what is slow to make.
 test: $(READY) $(NPM) ## Run the test suite, linters included, without the tests of test-slow

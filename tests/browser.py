@@ -47,7 +47,7 @@ def browse(_idle: dict[bool, list["Chrome"]]) -> Iterator[Callable[..., "Chrome"
     used: list[tuple[bool, Chrome]] = []
 
     def opened(width: int = 1280, height: int = 800, dark: bool = False, camera: bool = False) -> "Chrome":
-        driver = _idle[camera].pop() if _idle[camera] else _started(camera)
+        driver = _idle[camera].pop() if _idle[camera] else started(camera)
         used.append((camera, driver))
         screen(driver, width, height, dark)
         errors(driver)
@@ -62,7 +62,8 @@ def browse(_idle: dict[bool, list["Chrome"]]) -> Iterator[Callable[..., "Chrome"
         _idle[camera].append(driver)
 
 
-def _started(camera: bool) -> "Chrome":
+def started(camera: bool) -> "Chrome":
+    """A browser of its own, for who quits it; the test is skipped where something is missing."""
     for what, there in (("chromium", CHROMIUM), ("chromedriver", DRIVER)):
         if not there:
             pytest.skip(f"{what} is not installed: apt-get install chromium chromium-driver")

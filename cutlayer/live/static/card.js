@@ -38,6 +38,7 @@ export class Card {
     const urgent = !this.device || ["connected", "refused", "defense", "id"].some((key) => this.device[key] !== device[key]);
     this.device = device;
     this.root.dataset.id = device.id;
+    this.root.dataset.name = device.name;
     this.heardMs = performance.now() - (device.last_ns_ago ?? 0) / 1e6;
     if (urgent) this.wordsMs = -WORDS_MS;
     this.words();

@@ -1,7 +1,8 @@
 // A canvas whose pictures fade into each other. The old one stays until the new one is decoded: nothing flickers.
 
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
-const LEAST_MS = 60;
+// A fade takes half of the time between two pictures, so that each is seen by itself too.
+const PART = 0.5;
 const MOST_MS = 260;
 
 export class Fading {
@@ -49,7 +50,7 @@ export class Fading {
     before.width = canvas.width;
     before.height = canvas.height;
     before.getContext("2d").drawImage(canvas, 0, 0);
-    const takes = resized || STILL.matches ? 0 : Math.min(MOST_MS, Math.max(LEAST_MS, now - this.lastMs));
+    const takes = resized || STILL.matches ? 0 : Math.min(MOST_MS, PART * (now - this.lastMs));
     this.lastMs = now;
     cancelAnimationFrame(this.running);
     const step = (time) => {
