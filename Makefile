@@ -172,6 +172,16 @@ bench-profile: $(READY) ## Measure the time that the edge pipeline adds to two O
 bench-defenses: $(READY) ## Measure every defense at three strengths, with two seeds, on two data sets, under adaptive attacks; takes an hour or more
 	$(BIN)/python benchmarks/defense_sweep.py
 
+.PHONY: frontier
+frontier: $(READY) ## Write the report of four defenses at three strengths, with two seeds, on photographs and Fashion-MNIST; goes on where it stopped: make frontier [DATA_ROOT=DIR] [WORKERS=2] [DATA=photos]
+	$(BIN)/cutlayer grid experiments/frontier.toml --out runs/frontier $(if $(WORKERS),--workers $(WORKERS)) \
+		$(if $(DATA_ROOT),--data-root $(DATA_ROOT)) $(if $(DATA),--set data=$(DATA))
+	$(BIN)/cutlayer report runs/frontier
+
+.PHONY: bench-engines
+bench-engines: $(READY) ## Measure what Ray and submitit add to each trial of a grid, over processes of this machine, and what a second worker gains
+	$(BIN)/python benchmarks/engines.py
+
 .PHONY: bench-training-reference
 bench-training-reference: $(READY) ## Train with every protocol on MNIST, IID and not, with and without batch normalization, three seeds; about 15 minutes: make bench-training-reference DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_reference.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))

@@ -624,6 +624,8 @@ ENGINES = Registry(
     "engine",
     {
         "local": "cutlayer.experiment.engines.local:Local",
+        "ray": "cutlayer.experiment.engines.ray:Ray",
+        "slurm": "cutlayer.experiment.engines.slurm:Slurm",
     },
     "cutlayer.engines",
     {"cutlayer.experiment.engines.base:Engine": ("run",)},

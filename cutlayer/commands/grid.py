@@ -66,8 +66,8 @@ def grid(
     )
     if results:
         tell_lines(text(results))
-    for experiment, error in failed.items():
-        tell(f"failed: {out / experiment.id}, {experiment}: {error}")
+    for experiment in (one for one in experiments if one.id in failed):
+        tell(f"failed: {out / experiment.id}, {experiment}: {failed[experiment.id]}")
     if failed:
         raise CutlayerError(
             f"{len(failed)} of {len(experiments)} experiments failed; each has its traceback in its failed.json. The "

@@ -34,7 +34,7 @@ def run_grid(
     data_root: Path | None,
     say: Say,
     weights_root: Path | None = None,
-) -> tuple[list[Result], dict[Experiment, str]]:
+) -> tuple[list[Result], dict[str, str]]:
     """Run each experiment that is not finished yet.
 
     Args:
@@ -47,7 +47,7 @@ def run_grid(
         weights_root: Folder of the published weights of metrics.
 
     Returns:
-        The results of those that are finished, and why each of the others failed.
+        The results of those that are finished, and by its id why each of the others failed.
 
     Raises:
         BusyError: Another grid runs in that folder; the message says which process.
@@ -67,11 +67,11 @@ def run_grid(
             forget_failure(runs / experiment.id)
         roots = {"runs": str(runs.absolute()), "data_root": _text(data_root), "threads": engine.cpus}
         tasks = list(planned(pending, roots, _text(weights_root)))
-        failed, by_id = dict[Experiment, str](), {experiment.id: experiment for experiment in pending}
+        failed, by_id = dict[str, str](), {experiment.id: experiment for experiment in pending}
         for done, outcome in enumerate(engine.run(tasks, runs / WORK), 1):
             _tell(f"[{done}/{len(tasks)}]", outcome, by_id.get(outcome.key), say)
             if outcome.error and outcome.key in by_id:
-                failed[by_id[outcome.key]] = outcome.error
+                failed[outcome.key] = outcome.error
                 if not (runs / outcome.key / FAILED).exists():  # the process could not write it
                     write_failure(runs / outcome.key, outcome.error, outcome.traceback)
         delete(runs / WORK)

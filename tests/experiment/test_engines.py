@@ -1,7 +1,10 @@
 """What every engine does: it runs each task once, in order, and survives those that fail or die."""
 
 import contextlib
+import itertools
 import os
+import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +12,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from cutlayer.errors import ConfigError
+from cutlayer.errors import EXTRAS, ConfigError, Unreachable
 from cutlayer.experiment.engines.base import Task
 from cutlayer.registry import ENGINES
 
@@ -27,6 +30,8 @@ class Row(NamedTuple):
 
 ROWS = [
     Row("local", {}),
+    Row("ray", {"retries": 0}, "ray"),
+    Row("slurm", {}, "submitit"),
 ]
 
 
@@ -49,9 +54,10 @@ def importable():
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=lambda row: row.name)
-def outcomes(request, tmp_path_factory):
+def ran(request, tmp_path_factory):
+    """The outcomes of tasks of all kinds, by key, and the process of one that would have run forever."""
     folder = tmp_path_factory.mktemp(request.param.name)
-    path = str(folder / "written")
+    path, pid = str(folder / "written"), folder / "pid"
     tasks = [
         task("write", "write", path=path, text="hello"),
         task("read", "read", "write", path=path),
@@ -65,9 +71,18 @@ def outcomes(request, tmp_path_factory):
         task("threads", "threads"),
     ]
     engine = made(request.param, workers=2, cpus=3)
-    found = list(engine.run(tasks, folder / "work"))
+    running = engine.run([*tasks, task("endless", "wait_forever", path=str(pid))], folder / "work")
+    found = list(itertools.islice(running, len(tasks)))
     assert sorted(outcome.key for outcome in found) == sorted(one.key for one in tasks)
-    return {outcome.key: outcome for outcome in found}
+    if engine.places() > 1:
+        until(pid.exists)
+    running.close()
+    return {outcome.key: outcome for outcome in found}, int(pid.read_text()) if pid.exists() else None
+
+
+@pytest.fixture
+def outcomes(ran):
+    return ran[0]
 
 
 def test_a_task_begins_when_those_before_it_are_done(outcomes):
@@ -98,19 +113,9 @@ def test_the_processes_of_tasks_have_as_many_threads_as_cores_were_asked_for(out
     assert outcomes["threads"].value == "3"
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_what_runs_is_ended_when_nobody_wants_the_outcomes_any_more(row, tmp_path):
-    path = tmp_path / "pid"
-    engine = made(row, workers=2)
-    tasks = [task("first", "write", path=str(tmp_path / "x"), text=""), task("endless", "wait_forever", path=str(path))]
-    running = engine.run(tasks, tmp_path / "work")
-    assert next(running).key == "first"
-    if engine.places() > 1:
-        until(path.exists)
-    running.close()
-    if path.exists():
-        pid = int(path.read_text())
-        until(lambda: not alive(pid))
+def test_what_runs_is_ended_when_nobody_wants_the_outcomes_any_more(ran):
+    endless = ran[1]
+    until(lambda: endless is None or not alive(endless))
 
 
 def until(true):
@@ -125,6 +130,36 @@ def alive(pid):
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_an_engine_that_is_not_installed_says_which_extra_has_it(row, monkeypatch):
+    if not row.package:
+        return
+    monkeypatch.setitem(sys.modules, row.package, None)
+    extra = EXTRAS[row.package]
+    with pytest.raises(ConfigError, match=rf"{row.package} is not installed; install cutlayer\[{extra}\]"):
+        ENGINES.make(row.name)
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_address_at_which_no_ray_answers_is_refused_at_once(listens, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr("cutlayer.experiment.engines.ray.ANSWER_S", 0.5)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listens:
+            server.listen()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(Unreachable, match=rf"No Ray answers at {address} .*`ray start --head` runs there"):
+            next(ENGINES.make("ray", address=address).run([task("threads", "threads")], tmp_path))
+
+
+@pytest.mark.parametrize("address", ["head", "head:port", "grpc://head"])
+def test_what_is_no_address_of_a_ray_is_refused(address, tmp_path):
+    pytest.importorskip("ray")
+    with pytest.raises(ConfigError, match=f"--address takes HOST:PORT of a Ray cluster.*{address}"):
+        next(ENGINES.make("ray", address=address).run([task("threads", "threads")], tmp_path))
 
 
 def test_an_engine_refuses_what_it_has_no_option_for():

@@ -8,13 +8,15 @@ import os
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cutlayer.errors import CutlayerError
 from cutlayer.foreign import shown
+from cutlayer.machine.command import VARIABLE as COMMAND
 from cutlayer.machine.limits import cores
 from cutlayer.options import Threads, Whole
 from cutlayer.tables import Options
@@ -90,9 +92,28 @@ class Engine(ABC):
         """How many tasks run at once on this machine."""
         return self.workers or max(1, len(cores() or range(os.cpu_count() or 1)) // self.cpus)
 
-    def environment(self) -> dict[str, str]:
-        """Variables of the processes of tasks: libraries read the number of their threads when they load."""
-        return {"OMP_NUM_THREADS": str(self.cpus), "OMP_WAIT_POLICY": "PASSIVE"}
+    def variables(self) -> dict[str, str]:
+        """Variables of the environment of tasks: their threads, which libraries read when they load, and the command.
+
+        Its words are for the records of what the tasks make.
+        """
+        handed_down = {name: os.environ[name] for name in (COMMAND,) if name in os.environ}
+        return {"OMP_NUM_THREADS": str(self.cpus), "OMP_WAIT_POLICY": "PASSIVE", **handed_down}
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables of the environment of processes that are started in the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def call(task: Task, *before: Outcome) -> Outcome:

@@ -13,11 +13,10 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Task, Waiting, call
+from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Task, Waiting, call, environment
 
 
 @dataclass(kw_only=True)
@@ -30,7 +29,7 @@ class Local(Engine):
         try:
             while waiting or running:
                 while len(running) < self.places() and (task := waiting.next()):
-                    place = idle.pop() if idle else _Place(self.environment())
+                    place = idle.pop() if idle else _Place(self.variables())
                     running[place.pool.submit(call, task)] = task, place
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -52,28 +51,13 @@ class _Place:
     def __init__(self, variables: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
-        with _environment(variables):
+        with environment(variables):
             self._pid = self.pool.submit(os.getpid).result()
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGTERM)
         self.pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables for the processes that are started in the block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _begin() -> None:
