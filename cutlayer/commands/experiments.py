@@ -1,7 +1,7 @@
 """Commands that run experiments and report on them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -77,8 +77,28 @@ def demo(out: OutFolder = Path("runs"), budget: str = "80s") -> None:
     report(out)
 
 
-def report(runs: Positional[Annotated[Path, At("folder"), arg(metavar="RUNS")]] = Path("runs"), /) -> None:
-    """Write one self-contained HTML page from the records of finished runs."""
-    from cutlayer.report.runs.page import write
+def report(
+    runs: Positional[Annotated[Path, At("folder"), arg(metavar="RUNS")]] = Path("runs"),
+    /,
+    open: bool = False,
+    format: Literal["html", "latex", "markdown"] = "html",
+) -> None:
+    """Write one self-contained page from the records of finished runs, or tables for a paper.
 
-    tell(f"The report is {write(runs).resolve()}")
+    Args:
+        runs: Folder of the records, in which the page is written too.
+        open: Open the page in this machine's browser.
+        format: html for the page, report.html; latex or markdown for its frontier and its matrix as tables, report.tex
+            or report.md.
+    """
+    from cutlayer.report.runs import page, paper
+
+    if open and format != "html":
+        raise ConfigError(f"--open shows the page, and --format {format} writes none; leave one of the two out.")
+    path = (page.write(runs) if format == "html" else paper.write(runs, format)).resolve()
+    tell(f"The report is {path}")
+    if open:
+        import webbrowser
+
+        if not webbrowser.open(path.as_uri()):
+            tell("No browser could be opened on this machine; open the file in one yourself.")
