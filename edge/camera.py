@@ -128,7 +128,10 @@ class Camera:
     def _open(self) -> Any:
         capture = self._cv2.VideoCapture(int(self._source) if self._live else self._source)
         if not capture.isOpened():
-            raise DataError(f"{self._named()} cannot be opened; give the number of a camera, or the path of a video.")
+            why = ": there is none of this number, or another program uses it" if self._live else ""
+            raise DataError(
+                f"{self._named()} cannot be opened{why}; give the number of a camera, or the path of a video."
+            )
         return capture
 
     def _reopen(self) -> None:

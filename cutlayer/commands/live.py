@@ -49,7 +49,8 @@ def live(
             --insecure.
         port: Port of the page; 0 takes a free one.
         share: Name or address under which others reach this machine, for the codes; that of --host if left out.
-        out: Folder for the split that is trained, and for what the attackers learn.
+        out: Folder for the split that is trained, for what the attackers learn, and for the tokens, with which devices
+            come back after a new start; delete its tokens.json for new ones.
         most_devices: Devices that may be connected at a time.
         security: Files for encryption and authentication.
         seed: Seed of the data's parts and of the attackers.

@@ -6,13 +6,11 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cutlayer.live.attack_plan import Plan
-    from cutlayer.live.room import Waiting
 
 PRIORITY = 15
 """Added to the niceness of the process, so that it gets the time that nobody else wants."""
@@ -44,12 +42,3 @@ def work(server: Connection, plan: Plan) -> None:
             frames, chosen = server.recv()
             for device, picture in team.attack(frames, chosen):
                 tell("picture", (device, picture))
-
-
-def by_shape(frames: Sequence[Waiting]) -> list[list[Waiting]]:
-    """The frames that one batch can hold: those behind the same defense."""
-    groups: dict[str, list[Waiting]] = {}
-    for frame in frames:
-        wish = frame.frame.wish
-        groups.setdefault("?" if wish is None else wish.title, []).append(frame)
-    return list(groups.values())

@@ -11,7 +11,7 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +49,16 @@ class Room:
         manifest: Manifest of the split.
         labels: Names of the classes.
         most_devices: Devices that may be connected at a time.
-        codes: What `room_message` says of joining.
+        read_only: Whether pages watch only: nobody can be told anything, and nobody joins.
+
+    Attributes:
+        addresses: Where devices send their requests, by the name of the transport.
+        certificate: The server's certificate (PEM), where it has one.
+        curve_server: Its public key for CURVE, where it has one.
+        codes: How devices and phones join, for the page.
+        attackers: What the attackers say of themselves.
+        attackers_chosen: Names of those that work; None for all.
+        version: Grows with each change of what `message` says.
     """
 
     def __init__(
@@ -57,10 +66,11 @@ class Room:
         manifest: Manifest,
         labels: Sequence[str],
         most_devices: int,
-        codes: Mapping[str, str] | None = None,
+        *,
+        read_only: bool = False,
     ) -> None:
-        self.manifest, self.labels, self.codes = manifest, tuple(labels), dict(codes or {})
-        self.most_devices = most_devices
+        self.manifest, self.labels, self.codes = manifest, tuple(labels), dict[str, str]()
+        self.most_devices, self.read_only = most_devices, read_only
         self.addresses: dict[str, str] = {}
         self.certificate: str | None = None
         self.curve_server: str | None = None
@@ -81,7 +91,12 @@ class Room:
         Raises:
             Denied: What it says of itself cannot be read, or the room is full.
         """
-        said = Introduction.read(asked)
+        if self.read_only:
+            raise Denied(403, "Nobody joins here.")
+        return self.admit(Introduction.read(asked))
+
+    def admit(self, said: Introduction) -> Device:
+        """Let in whom this program itself introduces, or take it back; see `join`."""
         with self._lock:
             self._look_who_is_there()
             device = self._returning(said)
@@ -94,6 +109,9 @@ class Room:
                 device.introduction, device.refused = said, None
                 device.originals.clear()
                 device.waiting.clear()
+                if device.picture is not None and not said.shares_original:
+                    device.picture = device.picture._replace(original=None)
+                    device.picture_version += 1
             self._by_session[said.session] = device
             device.touched()
         self._tell()
@@ -195,6 +213,8 @@ class Room:
 
     def wish(self, id: str, wish: Wish) -> None:
         """Tell a device, or ``all``, what is wished of it. Raises `Denied`."""
+        if self.read_only:
+            raise Denied(403, "This page watches only; no device can be told anything here.")
         with self._lock:
             for device in [self._device(id)] if id != "all" else list(self._devices.values()):
                 device.wish, device.wish_number = wish, device.wish_number + 1
@@ -206,7 +226,7 @@ class Room:
         """What a page is told of the room."""
         manifest = self.manifest
         with self._lock:
-            attackers = [dict(one) for one in self.attackers]
+            attackers, chosen_names = [dict(one) for one in self.attackers], self.attackers_chosen
         return {
             "type": "room",
             "split": {
@@ -219,6 +239,7 @@ class Room:
             },
             "labels": list(self.labels),
             "attackers": attackers,
+            "chosen": [one["name"] for one in attackers] if chosen_names is None else list(chosen_names),
             "switchable": [
                 {
                     "defense": name,
@@ -228,9 +249,10 @@ class Room:
                     "javascript": name in IN_JAVASCRIPT,
                 }
                 for name, values in SWITCHABLE.items()
+                if not self.read_only
             ],
-            "codecs": list(SWITCHABLE_CODECS),
-            "join": dict(self.codes),
+            "codecs": [] if self.read_only else list(SWITCHABLE_CODECS),
+            "join": None if self.read_only else dict(self.codes),
         }
 
     def messages(self, told: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
@@ -324,6 +346,8 @@ class Room:
         with self._lock:
             known = [str(one["name"]) for one in self.attackers]
             self.attackers_chosen = tuple(name for name in known if name in names)
+            self.version += 1
+        self._tell()
 
     def show_attackers(self, attackers: list[dict[str, Any]]) -> None:
         """Take what the attackers are: name, title, whether they are ready, progress and words."""
@@ -406,8 +430,10 @@ class Changes:
 
     async def wait(self, timeout_s: float) -> None:
         """Wait for a change since the last one that was waited for, but not longer than this."""
+        # `asyncio.wait_for` of Python 3.11 loses a cancellation that comes together with the event.
         try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
         except TimeoutError:
             return
         self._event.clear()

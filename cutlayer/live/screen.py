@@ -33,7 +33,8 @@ async def watch(websocket: WebSocket) -> None:
     """Serve one page until it closes its connection."""
     await websocket.accept()
     try:
-        greeting = await asyncio.wait_for(_receive(websocket), GREETING_S)
+        async with asyncio.timeout(GREETING_S):
+            greeting = await _receive(websocket)
     except (TimeoutError, Denied) as error:
         why = str(error) or f"A page shows its token within {GREETING_S:g} s."
         await _close(websocket, BAD, why)
@@ -80,7 +81,8 @@ async def _tell(websocket: WebSocket) -> None:
 
 async def _send(websocket: WebSocket, message: dict[str, Any]) -> None:
     try:
-        await asyncio.wait_for(websocket.send_text(json.dumps(message, separators=(",", ":"))), SLOW_S)
+        async with asyncio.timeout(SLOW_S):
+            await websocket.send_text(json.dumps(message, separators=(",", ":")))
     except RuntimeError:  # closed meanwhile
         raise WebSocketDisconnect from None
 

@@ -81,8 +81,8 @@ def open_room(
     Args:
         split: The split folder.
         data: Name of the data set, whose auxiliary part is the attackers' own.
-        out: Folder where the attackers keep what they have learned.
-        attackers: Names of the attackers.
+        out: Folder of the tokens, and of what the attackers have learned.
+        attackers: Names of the attackers; without any, nothing is attacked.
         host: Where to listen.
         port: Port of the web server; 0 takes a free one. The transports take free ones.
         share: Name or address under which others reach this machine, for the codes.
@@ -101,7 +101,7 @@ def open_room(
     web_address = Address(scheme, host, port)
     security.refuse_plain_text(web_address, ("cert", "key"))
     reached = share or _reached(host)
-    tokens = Tokens()
+    tokens = Tokens.kept(out)
     certificate = None if security.cert is None else read(security.cert).decode("ascii", "replace")
     if security.key is not None:
         without_passphrase(security.key)
@@ -128,9 +128,15 @@ def open_room(
             room.curve_server = _public(security.curve_key)
         phone = phone_url(at, tokens.join)
         room.codes.update(code=str(code), phone=phone, qr=qr_svg(phone))
+<<<<<<< HEAD
         plan = Plan(split.path, data, data_root, attackers, out, seed)
         opened.enter_context(closing(Attackers(room, plan)))
         yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses), app.state.runtime)
+=======
+        if attackers:
+            opened.enter_context(closing(Attackers(room, Plan(split.path, data, data_root, attackers, out, seed))))
+        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses))
+>>>>>>> 4e8cb4a2 (The room keeps its tokens, names candidates, and has a decoder that is told the defense; tests of wishes, room and web server)
 
 
 def _check(split: SplitFolder) -> None:
