@@ -128,15 +128,9 @@ def open_room(
             room.curve_server = _public(security.curve_key)
         phone = phone_url(at, tokens.join)
         room.codes.update(code=str(code), phone=phone, qr=qr_svg(phone))
-<<<<<<< HEAD
-        plan = Plan(split.path, data, data_root, attackers, out, seed)
-        opened.enter_context(closing(Attackers(room, plan)))
-        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses), app.state.runtime)
-=======
         if attackers:
             opened.enter_context(closing(Attackers(room, Plan(split.path, data, data_root, attackers, out, seed))))
-        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses))
->>>>>>> 4e8cb4a2 (The room keeps its tokens, names candidates, and has a decoder that is told the defense; tests of wishes, room and web server)
+        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses), app.state.runtime)
 
 
 def _check(split: SplitFolder) -> None:
