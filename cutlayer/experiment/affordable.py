@@ -8,7 +8,7 @@ is too little, down to those that it needs. What does not run is said, with the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -31,6 +31,10 @@ MOST = 0.5
 """Share of the time left that one attack may take, where it can do with fewer steps."""
 REHEARSED_S = 0.2
 """Seconds after which each loop of a rehearsal ends."""
+AT_ONCE = frozenset(("mean-image", "nearest", "watch-list", "ridge", "averaging", "traffic", "pca-ridge"))
+"""Attacks that are done in one go where they contain none that takes steps: a rehearsal would take as long as they."""
+INSTEAD = "ridge"
+"""What an attack begins with whose usual beginning the time does not allow."""
 LISTED = "watch-list"
 """The attack that every audit plays with as many releases, and by the likelihood, as can be had."""
 
@@ -203,11 +207,17 @@ class Purse:
 
 
 def afforded(
-    named: Named, seen: View, observed: Tensor, among: Tensor, purse: Purse, ran: Mapping[str, Named]
+    named: Named,
+    seen: View,
+    observed: Tensor,
+    among: Tensor,
+    purse: Purse,
+    ran: Mapping[str, Named],
+    too_dear: Container[str] = (),
 ) -> Named | NotTried:
     """The attack with as many steps as the time allows, or the reason why it does not run.
 
-    An attack that takes no steps cannot be cut short or rehearsed; it runs while there is time.
+    An attack of `AT_ONCE` runs while there is time. Others are rehearsed; those without steps run in full or not.
 
     Args:
         named: The attack.
@@ -216,27 +226,40 @@ def afforded(
         among: The candidates of an attack that identifies.
         purse: The time.
         ran: The attacks that ran with their defaults or fewer steps, by name; see `_agreeing`.
+        too_dear: Names of those for which the time did not suffice.
     """
     named_whole = _agreeing(named, ran)
     attack = ATTACKS.make(named_whole.name, **named_whole.options)
     if purse.left_s <= 0:
         return _not_tried(named, attack, BUDGET, f"The budget of {words(purse.seconds)} was spent.")
-    if steps(named) is None:
+    if steps(named) is None and named.name in AT_ONCE:
         return named_whole
+    if dear := [name for name in _inner_names(attack) if name in too_dear]:
+        return _not_tried(named, attack, BUDGET, f"It begins with {dear[0]}, for which the time did not suffice.")
     with rehearsed(most_s=REHEARSED_S) as clock:
         whole_s = attacked_s(attack, seen.aside(), observed[: attack.n_releases], among, clock)
     left_s = max(0.0, purse.left_s)
     # An attack without steps of its own makes those of its inner attacks, which are settled where these ran.
-    settled = attack.steps is None and any(name in ran for name in _inner_names(attack))
+    inner_ran = any(name in ran for name in _inner_names(attack))
+    settled = steps(named) is None or (attack.steps is None and inner_ran)
     possible = [share for share in SHARES if share == 1 or (not settled and sound(shorter(named, share)))]
     for share in possible:
         if share * whole_s <= MOST * left_s:
             return named_whole if share == 1 else _agreeing(shorter(named, share), ran)
+    fewest = "With the fewest steps that make sense it" if possible[1:] else "It"
     return _not_tried(
         named, attack, BUDGET,
-        f"With the fewest steps that make sense it would take about {words(possible[-1] * whole_s)}, and "
-        f"{words(left_s)} of the budget were left, of which one attack gets half.",
+        f"{fewest} would take about {words(possible[-1] * whole_s)}, and {words(left_s)} of the budget were left, of "
+        "which one attack gets half.",
     )  # fmt: skip
+
+
+def on_what_ran(named: Named, ran: Mapping[str, Named], too_dear: Container[str]) -> Named:
+    """An attack that begins with one for which the time did not suffice, begun with `INSTEAD` where that ran."""
+    attack = ATTACKS.make(named.name, **named.options)
+    if isinstance(attack, Wrapping) and attack.attack in too_dear and INSTEAD in ran:
+        return _without_defaults(named.name, {**named.options, "attack": INSTEAD})
+    return named
 
 
 def _agreeing(named: Named, ran: Mapping[str, Named]) -> Named:

@@ -28,7 +28,7 @@ from cutlayer.defenses.base import Defense, deployed
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, flags
 from cutlayer.experiment.adversary import SHOWN, Achieved, AttackError, Rebuilt, ViewFor, failing
-from cutlayer.experiment.affordable import REHEARSED_S, Purse, Subject, afforded, ladder
+from cutlayer.experiment.affordable import REHEARSED_S, Purse, Subject, afforded, ladder, on_what_ran
 from cutlayer.experiment.offline import attackers_data, defense_named
 from cutlayer.experiment.recorded import Seen, read_tap, read_truth
 from cutlayer.machine.compute import tune_allocator
@@ -242,6 +242,7 @@ class _Play:
         not_tried: Those that did not run.
         done: Those that worked, with the steps that they made.
         ran: The first of these by the name of the attack.
+        too_dear: Names of attacks for which the time did not suffice.
     """
 
     def __init__(self, found: Evidence, view_for: ViewFor, work: Path, say: Say) -> None:
@@ -249,19 +250,29 @@ class _Play:
         self._scored, self._shown = work / "scored", work / "shown"
         self.achieved, self.failed = Achieved(), list[FailedAttack]()
         self.not_tried, self.done = list[NotTried](), list[tuple[Named, Attack]]()
-        self.ran = dict[str, Named]()
+        self.ran, self.too_dear = dict[str, Named](), set[str]()
 
     def play(self, named: Named, purse: Purse) -> None:
         """Run an attack with as many steps as can be afforded, or say why not."""
+        named = on_what_ran(named, self.ran, self.too_dear)
+        if any(named.key == done.key for done, _ in self.done):
+            return  # begun with what ran, it is one of those that ran
         attack = ATTACKS.make(named.name, **named.options)
         try:
             with failing(named, attack):
                 observed = torch.from_numpy(self.found.seen[attack.sees])
                 chosen = afforded(
-                    named, self._view_for(named, attack), observed, candidates(self.found.truth), purse, self.ran
+                    named,
+                    self._view_for(named, attack),
+                    observed,
+                    candidates(self.found.truth),
+                    purse,
+                    self.ran,
+                    self.too_dear,
                 )
             if isinstance(chosen, NotTried):
                 self.not_tried.append(chosen)
+                self.too_dear.add(named.name)
                 return
             named, attack = chosen, ATTACKS.make(chosen.name, **chosen.options)
             seen = {self.found.where: self.found.seen[attack.sees]}
@@ -302,9 +313,11 @@ def _play_all(play: _Play, subject: Subject, purse: Purse, head: Half, seed: int
     """Run what can be afforded in the order of the ladder, and compute the ceiling after the watch list."""
     found, defense = play.found, subject.defense
     asked = [Named("averaging", {"n_releases": found.n_releases})] if found.n_releases > 1 else []
-    lists = adversary.watch_lists(adversary.attacks(asked, defense), defense, subject.granted, CLOUD)
-    bound, listed = Ceiling(UNBOUNDED), {named.name for named, _ in lists}
-    for entry in ladder(subject, [named for named, _ in lists]):
+    beside = adversary.attacks(asked, defense)
+    lists = [adversary.watch_lists(beside, defense, access, CLOUD) for access in (Access.BLACK_BOX, subject.granted)]
+    by_key = {named.key: named for of_access in lists for named, _ in of_access}
+    bound, listed = Ceiling(UNBOUNDED), {named.name for named in by_key.values()}
+    for entry in ladder(subject, list(by_key.values())):
         if isinstance(entry, NotTried):
             play.not_tried.append(entry)
             continue

@@ -210,7 +210,7 @@ def _access_row(record: AuditRecord, access: str, metrics: Sequence[str]) -> Htm
         of = worst.metrics.get(metric) if worst else None
         cells.append(el("td", scale(metric).number(of.value), small(scale(metric).interval(of))) if of else DASH)
     cells += [_share(who), el("td", how(who) if who else DASH)]
-    cells.append(el("td", len(ran), small(f"{of_it or 'none'} need{'s' if of_it <= 1 else ''} this access")))
+    cells.append(el("td", len(ran), small(f"{of_it or 'none'} of this access")))
     return row(heading, cells)
 
 
@@ -288,7 +288,7 @@ def _ceiling(record: AuditRecord) -> Html:
 
 
 def _attacks(record: AuditRecord) -> Html:
-    metrics = in_order({name for attack in record.attacks for name in attack.metrics})
+    metrics = in_order({name for attack in record.attacks for name in attack.metrics if name != "identification"})
     return section(
         "Every attack, in numbers",
         note(
@@ -341,8 +341,13 @@ def _requirement(entry: Requirement, record: AuditRecord) -> Html:
     links = [el("div", el("a", text, href=f"#{anchor}")) for anchor, text in answer.links]
     return row(
         el("th", entry.number, small(f"level {entry.level}"), scope="row"),
-        [entry.asks, el("td", el("b", answer.state), ". ", answer.text), el("td", links or DASH)],
+        [entry.asks, el("td", el("b", answer.state), ". ", _with_code(answer.text)), el("td", links or DASH)],
     )
+
+
+def _with_code(text: str) -> list[object]:
+    """A text in which what stands between backticks is code."""
+    return [el("code", part) if place % 2 else part for place, part in enumerate(text.split("`"))]
 
 
 def _made(record: AuditRecord) -> Html:

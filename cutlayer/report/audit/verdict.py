@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cutlayer.progress import words
 from cutlayer.records.audit import UNBOUNDED, AuditRecord
-from cutlayer.records.run import CeilingAt
+from cutlayer.records.run import WATCH_LIST, CeilingAt, IdentificationRecord
 from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, access_name
 
 MUCH = 0.5
@@ -31,7 +31,10 @@ def verdict(record: AuditRecord) -> str:
             f"This audit does not show that the split is safe: {tried}, but an attacker who sees {seen} may get "
             f"as far as {bound}."
         )
-    return f"Nobody who sees at most {seen} gets further than {bound}, under the assumptions of the ceiling; {tried}."
+    return (
+        f"With 95 % confidence and under the assumptions of the ceiling, nobody who sees at most {seen} gets further "
+        f"than {bound}; {tried}."
+    )
 
 
 def _gets(record: AuditRecord, *, rebuilt: bool = True, named: bool = True) -> str:
@@ -43,13 +46,20 @@ def _gets(record: AuditRecord, *, rebuilt: bool = True, named: bool = True) -> s
             f"{LEAKAGE_GAIN.value(worst.leakage_gain.value)} of the error of guessing"
         )
     if who is not None and named:
-        by = f"{who.label}, with {access_name(who.access)} access, "
+        by = f"{_called(who)}, with {access_name(who.access)} access, "
         same = bool(parts) and worst is not None and (who.label, who.access) == (worst.label, worst.access)
         parts.append(
             f"{'' if same else by}picks the input that was sent from {who.candidates:,} in "
             f"{IDENTIFIED.value(who.top_1.value)} of cases"
         )
     return ", and ".join(parts) or "no attack had a figure"
+
+
+def _called(who: IdentificationRecord) -> str:
+    """What identifies, in words."""
+    if who.how != WATCH_LIST or who.attack != "watch-list":
+        return who.label
+    return f"a watch list that waits for {who.n_releases} releases" if who.n_releases > 1 else "a watch list"
 
 
 def _bound(at: CeilingAt) -> str:
