@@ -33,10 +33,12 @@ REHEARSED_S = 0.2
 """Seconds after which each loop of a rehearsal ends."""
 AT_ONCE = frozenset(("mean-image", "nearest", "watch-list", "ridge", "averaging", "traffic", "pca-ridge"))
 """Attacks that are done in one go where they contain none that takes steps: a rehearsal would take as long as they."""
-INSTEAD = "ridge"
-"""What an attack begins with whose usual beginning the time does not allow."""
 LISTED = "watch-list"
 """The attack that every audit plays with as many releases, and by the likelihood, as can be had."""
+
+
+INSTEAD = "ridge"
+"""What an attack begins with whose usual beginning the time does not allow."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ LADDER = (
     Rung("averaging", {}, waits=True, lacks="draws"),
     Rung("traffic", {}, lacks="lengths"),
     Rung("pca-ridge", {}),
+    Rung("map", {"attack": INSTEAD}),
     Rung("kernel-ridge", {}),
     Rung("decoder", {}),
     Rung("mask-aware", {}, lacks="masks"),

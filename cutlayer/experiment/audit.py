@@ -243,6 +243,7 @@ class _Play:
         done: Those that worked, with the steps that they made.
         ran: The first of these by the name of the attack.
         too_dear: Names of attacks for which the time did not suffice.
+        played: Keys of all that had their turn.
     """
 
     def __init__(self, found: Evidence, view_for: ViewFor, work: Path, say: Say) -> None:
@@ -250,13 +251,14 @@ class _Play:
         self._scored, self._shown = work / "scored", work / "shown"
         self.achieved, self.failed = Achieved(), list[FailedAttack]()
         self.not_tried, self.done = list[NotTried](), list[tuple[Named, Attack]]()
-        self.ran, self.too_dear = dict[str, Named](), set[str]()
+        self.ran, self.too_dear, self.played = dict[str, Named](), set[str](), set[str]()
 
     def play(self, named: Named, purse: Purse) -> None:
         """Run an attack with as many steps as can be afforded, or say why not."""
         named = on_what_ran(named, self.ran, self.too_dear)
-        if any(named.key == done.key for done, _ in self.done):
-            return  # begun with what ran, it is one of those that ran
+        if named.key in self.played:
+            return  # begun with another attack than usual, it is one that had its turn
+        self.played.add(named.key)
         attack = ATTACKS.make(named.name, **named.options)
         try:
             with failing(named, attack):

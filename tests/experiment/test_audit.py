@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from cutlayer.defenses.base import deployed
 from cutlayer.errors import ConfigError, DataError, SplitError
 from cutlayer.experiment import adversary, affordable, audit
 from cutlayer.experiment.affordable import Purse, Subject, ladder
+from cutlayer.models import folder, zoo
+from cutlayer.models.halves import split as split_at
 from cutlayer.records.audit import BUDGET, DOES_NOT_APPLY, NO_ACCESS, AuditRecord, NotTried
 from cutlayer.records.dataclass_json import load as load_record
 from cutlayer.registry import ATTACKS, DEFENSES
+from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import open_split
 from cutlayer.tables import Named
 from tests.tiny_split import edge_at, serving, write_model, write_split
@@ -42,7 +46,7 @@ def cheap(monkeypatch):
     real = audit.afforded
 
     def afforded(named, *rest):
-        if named.name in CHEAP and "options" not in named.options and named.options.get("attack") is None:
+        if named.name in CHEAP and named.options.get("attack") in (None, "ridge"):
             return real(named, *rest)
         return NotTried(named.name, named.label, "BLACK_BOX", BUDGET, "The budget was spent.")
 
@@ -84,7 +88,7 @@ def test_an_undefended_split_gives_everything_away_and_all_attacks_are_named(tmp
     assert data.name in record.hashes["data"]
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines()[:-2])) <= 120
-    assert "Not tried (access): map, query-free attack=decoder" in printed
+    assert "Not tried (access): map attack=ridge, map, query-free attack=decoder" in printed
     assert printed.splitlines()[-1].startswith("ok: accuracy is 0.")
 
 
@@ -123,20 +127,42 @@ def test_strong_noise_hides_and_the_verdict_says_that_nobody_gets_further(tmp_pa
     assert broken[1].startswith("FAIL: leakage.white-box was not measured")
 
 
+@pytest.mark.usefixtures("cheap")
+def test_whoever_holds_the_halves_gets_more_and_begins_with_what_the_time_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "CHEAP", CHEAP | {"map"})
+    input = TensorSpec((1, 16, 16), "float32", 0.0, 1.0)
+    halves = split_at(zoo.build("he_lenet", input, 3, 0), "conv1", input)
+    folder.save(tmp_path / "split", halves, model="he_lenet", classes=3, defense={**NOISE, "sigma": 0.1}, data=None)
+    coarse = np.random.default_rng(0).random((240, 1, 4, 4), np.float32)
+    np.savez(tmp_path / "images.npz", x=coarse.repeat(4, 2).repeat(4, 3), y=np.arange(240) % 3)
+    record = audited(tmp_path / "split", tmp_path / "images.npz", tmp_path / "out", "--count", "8", "--releases", "2",
+                     "--budget", "1h")  # fmt: skip
+    assert record.access == "WHITE_BOX"
+    # The list is played by the distance with queries alone, and by the likelihood with the settings of the defense.
+    played = {(found.access, found.n_releases) for found in record.identification if found.attack == "watch-list"}
+    assert played == {("BLACK_BOX", 1), ("BLACK_BOX", 2), ("WHITE_BOX", 1), ("WHITE_BOX", 2)}
+    assert row(record, "map attack=ridge").access == "WHITE_BOX"  # the decoder was too dear
+    assert record.worst("QUERY_FREE").label == "mean-image"
+    assert record.worst("WHITE_BOX").leakage_gain.value >= record.worst("BLACK_BOX").leakage_gain.value > 0.5
+    dear = {entry.label: entry.reason for entry in record.not_tried if entry.why == BUDGET}
+    assert {"decoder", "stack", "ensemble", "query-free attack=ridge", "white-box"} <= set(dear)
+    assert "averaging attack=decoder n_releases=2" not in dear  # begun with ridge, it is the one that ran
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory, data):
     """A split folder, and a tap of the first private images with the images themselves as the truth."""
-    folder = tmp_path_factory.mktemp("recorded")
-    manifest = write_split(folder / "split")
+    place = tmp_path_factory.mktemp("recorded")
+    manifest = write_split(place / "split")
     private = load(str(data), None, 0, shape=manifest.input.shape).private
-    tap = taps.Tap(folder / "tap", manifest)
-    with serving(folder / "split", "inprocess", tap=tap) as client:
-        edge = edge_at(folder / "split", client)
+    tap = taps.Tap(place / "tap", manifest)
+    with serving(place / "split", "inprocess", tap=tap) as client:
+        edge = edge_at(place / "split", client)
         for number in range(12):
             edge.infer(private.inputs[number : number + 1], number)
     tap.close()
-    np.savez(folder / "truth.npz", x=private.inputs[:12])
-    return folder
+    np.savez(place / "truth.npz", x=private.inputs[:12])
+    return place
 
 
 @pytest.mark.usefixtures("cheap")
