@@ -28,7 +28,7 @@ from cutlayer.defenses.base import Defense, deployed
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, flags
 from cutlayer.experiment.adversary import SHOWN, Achieved, AttackError, Rebuilt, ViewFor, failing
-from cutlayer.experiment.affordable import REHEARSED_S, Purse, Subject, afforded, ladder, on_what_ran
+from cutlayer.experiment.affordable import LISTED, REHEARSED_S, Purse, Subject, afforded, ladder, on_what_ran
 from cutlayer.experiment.offline import attackers_data, defense_named
 from cutlayer.experiment.recorded import Seen, read_tap, read_truth
 from cutlayer.machine.compute import tune_allocator
@@ -312,19 +312,18 @@ class _Play:
 
 
 def _play_all(play: _Play, subject: Subject, purse: Purse, head: Half, seed: int) -> Ceiling:
-    """Run what can be afforded in the order of the ladder, and compute the ceiling after the watch list."""
+    """Run what can be afforded in the order of the ladder, and compute the ceiling before the watch lists."""
     found, defense = play.found, subject.defense
     asked = [Named("averaging", {"n_releases": found.n_releases})] if found.n_releases > 1 else []
     beside = adversary.attacks(asked, defense)
-    lists = [adversary.watch_lists(beside, defense, access, CLOUD) for access in (Access.BLACK_BOX, subject.granted)]
+    lists = [adversary.watch_lists(beside, defense, access, CLOUD) for access in (subject.granted, Access.BLACK_BOX)]
     by_key = {named.key: named for of_access in lists for named, _ in of_access}
-    bound, listed = Ceiling(UNBOUNDED), {named.name for named in by_key.values()}
+    bound: Ceiling | None = None
     for entry in ladder(subject, list(by_key.values())):
         if isinstance(entry, NotTried):
             play.not_tried.append(entry)
             continue
-        if bound.none == UNBOUNDED and listed & play.ran.keys() - {entry.name}:
-            listed = set()
+        if bound is None and entry.name == LISTED:
             bound = _ceiling(defense, head, found, purse, seed, play.say)
         if not play.done and purse.left_s <= 0:
             raise ConfigError(
@@ -335,7 +334,7 @@ def _play_all(play: _Play, subject: Subject, purse: Purse, head: Half, seed: int
         play.play(entry, purse)
     if not play.done:
         raise ConfigError("No attack worked. " + " ".join(f"{entry.label}: {entry.reason}" for entry in play.failed))
-    return bound
+    return bound or Ceiling(UNBOUNDED)
 
 
 def _ceiling(defense: Defense, head: Half, found: Evidence, purse: Purse, seed: int, say: Say) -> Ceiling:
