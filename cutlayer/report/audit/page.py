@@ -13,7 +13,7 @@ from cutlayer.data.modality import Modality
 from cutlayer.machine.command import command_line
 from cutlayer.progress import words
 from cutlayer.records.audit import ACCESSES, RECORDED, AuditRecord, NotTried
-from cutlayer.records.run import AttackRecord, IdentificationRecord
+from cutlayer.records.run import Estimate
 from cutlayer.report.audit import aisvs
 from cutlayer.report.audit.aisvs import Requirement
 from cutlayer.report.audit.verdict import no_ceiling
@@ -26,6 +26,7 @@ from cutlayer.report.kit.wording import (
     DASH,
     IDENTIFIED,
     LEAKAGE_GAIN,
+    Scale,
     access_name,
     ceiling_assumes,
     facts,
@@ -179,7 +180,7 @@ def _who_gets_what(record: AuditRecord, shown: _Shown) -> Html:
             "Identified is how often the input that was sent is picked from all candidates. Small figures are 95 % "
             "intervals."
         ),
-        table("The worst case by access", head, [el("tbody", rows)], "numbers"),
+        table("The worst case by access", head, [el("tbody", rows)], "headline"),
         _strips("True inputs, and what the worst attack of each access rebuilt of them", pictures)
         if pictures[1:]
         else None,
@@ -199,39 +200,39 @@ def _access_row(record: AuditRecord, access: str, metrics: Sequence[str]) -> Htm
     name, meaning = ACCESS[access]
     heading = el("th", name, small(meaning), scope="row", class_="who")
     if not _possible(record, access):
-        return row(heading, [el("td", f"not possible here: at least what {access_name(record.access)} access gets",
-                                colspan=5 + len(metrics))])  # fmt: skip
+        reached = f"not possible here: at least what {access_name(record.access)} access gets"
+        return row(heading, [el("td", el("div", reached), colspan=5 + len(metrics), data_label="All figures")])
     worst, who = record.worst(access), record.identifies(access)
     rows, found = record.within(access)
     ran = {of.label: (of.access, of.attack) for of in rows} | {of.label: (of.access, of.attack) for of in found}
     of_it = sum(needs == access and attack != FLOOR for needs, attack in ran.values())
-    cells: list[object] = [worst.label if worst else DASH, _leakage(worst)]
-    for metric in metrics:
-        of = worst.metrics.get(metric) if worst else None
-        cells.append(el("td", scale(metric).number(of.value), small(scale(metric).interval(of))) if of else DASH)
-    cells += [_share(who), el("td", how(who) if who else DASH)]
-    cells.append(el("td", len(ran), small(f"{of_it or 'none'} of this access")))
-    return row(heading, cells)
+    return row(heading, [
+        _cell("Worst attack", worst.label if worst else DASH),
+        _measured(LEAKAGE_GAIN, worst.leakage_gain if worst else None),
+        *(_measured(scale(metric), worst.metrics.get(metric) if worst else None) for metric in metrics),
+        _measured(IDENTIFIED, who.top_1 if who else None),
+        _cell("By", how(who) if who else DASH),
+        _cell("Attacks", len(ran), small(f"{of_it or 'none'} of this access")),
+    ])  # fmt: skip
 
 
-def _leakage(worst: AttackRecord | None) -> object:
-    if worst is None:
-        return DASH
-    gain = worst.leakage_gain
-    return el("td", LEAKAGE_GAIN.number(gain.value), small(LEAKAGE_GAIN.interval(gain)))
+def _measured(metric: Scale, estimate: Estimate | None) -> Html:
+    """A value over its interval."""
+    if estimate is None:
+        return _cell(metric.heading, DASH)
+    return _cell(metric.heading, metric.number(estimate.value), small(metric.interval(estimate)))
 
 
-def _share(who: IdentificationRecord | None) -> object:
-    if who is None:
-        return DASH
-    return el("td", IDENTIFIED.number(who.top_1.value), small(IDENTIFIED.interval(who.top_1)))
+def _cell(label: str, *content: object) -> Html:
+    """A cell with the title of its column, which a narrow screen shows beside it."""
+    return el("td", el("div", content), data_label=label)
 
 
 def _of_the_tap(record: AuditRecord, shown: _Shown) -> Html | None:
     """What was rebuilt of the inputs of a tap whose truth is unknown."""
     if record.tap is None:
         return None
-    title, held = "The tap", f"The tap holds {record.tap.n:,} inputs"
+    title, held = "The tap", f"Of the tap, {record.tap.n:,} inputs were attacked"
     held += f", {record.tap.n_releases} releases of each." if record.tap.n_releases > 1 else "."
     if record.tap.scored:
         return section(title, note(f"{held} The truth was at hand: all figures of this page are of them."), id="tap")
