@@ -114,7 +114,8 @@ async def device_socket(websocket: WebSocket) -> None:
     """Serve one phone until it leaves. The origin has been checked."""
     await websocket.accept()
     try:
-        device = await asyncio.wait_for(_greeted(websocket), GREETING_S)
+        async with asyncio.timeout(GREETING_S):
+            device = await _greeted(websocket)
     except Denied as denied:
         await _close(
             websocket, UNKNOWN_TOKEN if denied.status == 401 else FULL if denied.status == 429 else BAD, denied
@@ -256,7 +257,8 @@ class _Phone:
 
     async def _bounded(self, sending: Any) -> None:
         try:
-            await asyncio.wait_for(sending, SLOW_S)
+            async with asyncio.timeout(SLOW_S):
+                await sending
         except RuntimeError:  # closed meanwhile
             raise WebSocketDisconnect from None
 
@@ -325,7 +327,8 @@ async def _close(websocket: WebSocket, code: int, denied: Denied | None) -> None
     if not websocket.application_state is websocket.client_state is WebSocketState.CONNECTED:
         return
     with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):  # closed meanwhile, or too slow
-        if denied is not None:
-            told = {"type": "denied", "status": denied.status, "sentence": str(denied)}
-            await asyncio.wait_for(websocket.send_text(json.dumps(told)), SLOW_S)
-        await asyncio.wait_for(websocket.close(code), SLOW_S)
+        async with asyncio.timeout(SLOW_S):
+            if denied is not None:
+                told = {"type": "denied", "status": denied.status, "sentence": str(denied)}
+                await websocket.send_text(json.dumps(told))
+            await websocket.close(code)

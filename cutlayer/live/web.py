@@ -84,6 +84,12 @@ class Web:
             await asyncio.sleep(0.005)
         self._started.set()
         await serving
+        # Over TLS, a connection waits for the last word of its browser, which may never come.
+        connections = self._server.server_state.connections
+        while connections:
+            for connection in list(connections):
+                connection.transport.abort()
+            await asyncio.sleep(0.005)
 
     def _bind(self, endpoint: Endpoint) -> int:
         listening = socket.socket(endpoint.family, socket.SOCK_STREAM)

@@ -190,7 +190,7 @@ def test_a_phone_that_leaves_is_shown_as_gone_and_comes_back_as_the_same(room):
     while room.room._devices[welcome["id"]].connected:
         settled.wait(WAIT_S)
         settled.clear()
-    phone, again = joined(room, session="phone-another")
+    phone, again = joined(room)
     assert again["id"] == welcome["id"]
     phone.close()
 
@@ -273,6 +273,14 @@ def test_a_message_over_the_limit_ends_the_connection(room):
     with pytest.raises(ConnectionClosed):
         phone.answer()
     assert phone.socket.close_code == 1009
+
+
+def test_a_text_that_means_nothing_right_after_the_greeting_ends_the_connection_too(room):
+    for _ in range(5):
+        phone = Phone(room)
+        phone.say(**introduction(room))
+        phone.say(type="fly")
+        assert phone.denied()[1] == 4400
 
 
 def test_a_room_that_closes_says_so(tmp_path):

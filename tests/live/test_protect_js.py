@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cutlayer.data.images import read_image
+from cutlayer.edge.wishes import IN_JAVASCRIPT, SWITCHABLE, SWITCHABLE_CODECS, knob
 from cutlayer.registry import DEFENSES
 from cutlayer.wire.codecs.packed import codec_named
 from tests.live.javascript import javascript
@@ -24,37 +25,36 @@ ARRAYS = {
 }
 
 
-@pytest.mark.parametrize("codec", ["raw", "fp16", "int8", "int4", "top-k"])
-def test_a_codec_gives_the_bytes_of_python(codec):
-    bytes_ = javascript(
-        ["protect"], "return given[1].map((a) => protect.encode(floats(a), given[0]))", [codec, [*ARRAYS.values()]]
-    )
-    for (name, array), encoded in zip(ARRAYS.items(), bytes_, strict=True):
-        expected = codec_named(codec).encode(array[None])
-        assert encoded["data"] == bytes(expected.data), name
-        assert encoded["parameters"] == dict(expected.parameters)
-        assert encoded["datatype"] == expected.datatype
+CODECS = ("raw", "fp16", "int8", "int4", "top-k")
 
 
-@pytest.mark.parametrize(
-    ("defense", "options"),
-    [
-        ("top-k", {"sparsity": 0.57}),
-        ("top-k", {"sparsity": 0.995}),
-        ("top-k", {"sparsity": 0.0}),
-        *[("quantize", {"bits": bits}) for bits in (0, 1, 2, 5, 8)],
-    ],
-)
-def test_a_defense_without_a_draw_gives_the_numbers_of_python(defense, options):
-    given = [ARRAYS, {"defense": defense, "options": options}]
-    numbers = javascript(
+def test_the_codecs_give_the_bytes_of_python():
+    made = javascript(
         ["protect"],
-        "return Object.values(given[0]).map((a) => new Uint8Array(protect.protect(floats(a), [given[1]]).buffer))",
-        given,
+        "return given[0].map((codec) => given[1].map((a) => protect.encode(floats(a), codec)))",
+        [CODECS, [*ARRAYS.values()]],
     )
-    for (name, array), bytes_ in zip(ARRAYS.items(), numbers, strict=True):
-        expected = DEFENSES.make(defense, **options).protect(array[None], np.random.default_rng(0))
-        np.testing.assert_array_equal(np.frombuffer(bytes_, np.float32), expected[0], name)
+    for codec, of_codec in zip(CODECS, made, strict=True):
+        for (name, array), encoded in zip(ARRAYS.items(), of_codec, strict=True):
+            expected = codec_named(codec).encode(array[None])
+            assert encoded["data"] == bytes(expected.data), (codec, name)
+            assert encoded["parameters"] == dict(expected.parameters)
+            assert encoded["datatype"] == expected.datatype
+
+
+def test_the_defenses_without_a_draw_give_the_numbers_of_python():
+    settings = [("top-k", {"sparsity": sparsity}) for sparsity in (0.0, 0.57, 0.995)]
+    settings += [("quantize", {"bits": bits}) for bits in (0, 1, 2, 5, 8)]
+    made = javascript(
+        ["protect"],
+        "return given[0].map(([defense, options]) => given[1].map((a) =>"
+        "  new Uint8Array(protect.protect(floats(a), [{ defense, options }]).buffer)))",
+        [settings, [*ARRAYS.values()]],
+    )
+    for (defense, options), of_defense in zip(settings, made, strict=True):
+        for (name, array), bytes_ in zip(ARRAYS.items(), of_defense, strict=True):
+            expected = DEFENSES.make(defense, **options).protect(array[None], np.random.default_rng(0))
+            np.testing.assert_array_equal(np.frombuffer(bytes_, np.float32), expected[0], f"{defense} {options} {name}")
 
 
 def drawn(defense, options, values, releases=1):
@@ -119,22 +119,34 @@ def test_undefined_numbers_are_not_sent():
     assert thrown == ["The head gave infinite or undefined numbers."] * 2
 
 
-@pytest.mark.parametrize(
-    ("wish", "sentence"),
-    [
-        ({"defense": "none", "options": {}, "codec": "raw"}, None),
-        ({"defense": "gaussian-noise", "options": {"sigma": 10}, "codec": "int4"}, None),
-        ({"defense": "gaussian-noise", "options": {"sigma": 11}, "codec": "raw"}, "sigma of gaussian-noise"),
-        ({"defense": "gaussian-noise", "options": {"sigma": "1"}, "codec": "raw"}, "sigma of gaussian-noise"),
-        ({"defense": "quantize", "options": {"bits": 2.5}, "codec": "raw"}, "a whole number from 0 to 8"),
-        ({"defense": "dropout", "options": {"rate": 0.5}, "codec": "raw"}, "cannot compute dropout"),
-        ({"defense": "toString", "options": {}, "codec": "raw"}, "cannot compute toString"),
-        ({"defense": "none", "options": {}, "codec": "int8+zstd"}, "cannot compute the codec int8+zstd"),
-    ],
-)
-def test_what_a_browser_does_not_compute_is_refused_with_a_sentence(wish, sentence):
-    said = javascript(["protect"], "return protect.refusal(given)", wish)
-    assert said is None if sentence is None else sentence in said
+def test_what_a_browser_does_not_compute_is_refused_with_a_sentence():
+    cases = [
+        ("none", {}, "raw", None),
+        ("gaussian-noise", {"sigma": 10}, "int4", None),
+        ("gaussian-noise", {"sigma": 11}, "raw", "sigma of gaussian-noise must be a number from 0 to 10"),
+        ("gaussian-noise", {"sigma": "1"}, "raw", "sigma of gaussian-noise"),
+        ("gaussian-noise", {}, "raw", "sigma of gaussian-noise"),
+        ("quantize", {"bits": 2.5}, "raw", "a whole number from 0 to 8"),
+        ("dropout", {"rate": 0.5}, "raw", "cannot compute dropout"),
+        ("toString", {}, "raw", "cannot compute toString"),
+        ("none", {}, "int8+zstd", "cannot compute the codec int8+zstd"),
+    ]
+    said = javascript(
+        ["protect"],
+        "return given.map(([defense, options, codec]) => protect.refusal({ defense, options, codec }))",
+        [case[:3] for case in cases],
+    )
+    for (*wish, words), sentence in zip(cases, said, strict=True):
+        assert sentence is None if words is None else words in sentence, wish
+
+
+def test_the_knobs_are_those_that_the_room_offers_to_phones():
+    knobs = javascript(
+        ["protect"],
+        "return Object.entries(protect.DEFENSES).map(([name, { knob: of, most }]) => [name, of, most])",
+    )
+    assert knobs == [[name, knob(name), max(SWITCHABLE[name])] for name in IN_JAVASCRIPT]
+    assert set(javascript(["protect"], "return Object.keys(protect.CODECS)")) == set(SWITCHABLE_CODECS)
 
 
 SIZES = [

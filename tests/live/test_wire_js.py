@@ -24,24 +24,28 @@ def request(parameters, tensor, id="phone-0a1b-7", model="lenet@relu1", version=
     return infer_request(Inference(model, version, id, {"smashed": tensor}, parameters))
 
 
-@pytest.mark.parametrize("codec", ["raw", "fp16", "int8", "int4", "top-k"])
-def test_the_header_of_a_request_is_that_of_python_byte_by_byte(codec):
-    tensor = codec_named(codec).encode(np.ones((1, 6, 14, 300), np.float32))
-    written = javascript(
+def test_the_header_of_a_request_is_that_of_python_byte_by_byte():
+    tensors = [
+        codec_named(codec).encode(np.ones((1, 6, 14, 300), np.float32))
+        for codec in ("raw", "fp16", "int8", "int4", "top-k")
+    ]
+    asked = {"model": "lenet@relu1", "version": "0123456789abcdef", "id": "phone-0a1b-7", "values": PARAMETERS}
+    headers = javascript(
         ["wire"],
-        "return wire.inferRequest(given)",
-        {
-            "model": "lenet@relu1", "version": "0123456789abcdef", "id": "phone-0a1b-7", "values": PARAMETERS,
-            "tensor": {"datatype": tensor.datatype, "shape": tensor.shape, "parameters": dict(tensor.parameters)},
-        },
-    )  # fmt: skip
-    message = request(PARAMETERS, tensor, id="")
-    header = open_inference_pb2.ModelInferRequest.FromString(message.header)
-    # Protobuf promises an order of a map's entries only when it is asked for one.
-    template = message._replace(header=header.SerializeToString(deterministic=True))
-    assert written == completed(template, "phone-0a1b-7").header
-    read = read_infer_request(Message(Kind.INFER, written, (tensor.data,)))
-    assert read == read_infer_request(request(PARAMETERS, tensor))
+        "return given[1].map((tensor) => wire.inferRequest({ ...given[0], tensor }))",
+        [
+            asked,
+            [{"datatype": t.datatype, "shape": t.shape, "parameters": dict(t.parameters)} for t in tensors],
+        ],
+    )
+    for tensor, written in zip(tensors, headers, strict=True):
+        message = request(PARAMETERS, tensor, id="")
+        header = open_inference_pb2.ModelInferRequest.FromString(message.header)
+        # Protobuf promises an order of a map's entries only when it is asked for one.
+        template = message._replace(header=header.SerializeToString(deterministic=True))
+        assert written == completed(template, "phone-0a1b-7").header
+        read = read_infer_request(Message(Kind.INFER, written, (tensor.data,)))
+        assert read == read_infer_request(request(PARAMETERS, tensor))
 
 
 def test_the_handshake_is_that_of_python():
@@ -141,9 +145,14 @@ def test_damaged_answers_raise_errors_of_the_protocol_or_are_read():
     assert min(outcomes.values()) > 100
 
 
-@pytest.mark.parametrize("message", [b"\x01", b"\x05\x00\x00\x00abc", b"\xff\xff\xff\xffabc", b"\x00\x00\x00\x00" * 18])
-def test_lengths_that_do_not_fit_are_refused_on_both_sides(message):
-    with pytest.raises(DecodeError):
-        gateway.split(message)
-    thrown = javascript(["wire"], "try { wire.unpack(given) } catch (error) { return error.constructor.name }", message)
-    assert thrown == "DecodeError"
+def test_lengths_that_do_not_fit_are_refused_on_both_sides():
+    messages = [b"\x01", b"\x05\x00\x00\x00abc", b"\xff\xff\xff\xffabc", b"\x00\x00\x00\x00" * 18]
+    for message in messages:
+        with pytest.raises(DecodeError):
+            gateway.split(message)
+    thrown = javascript(
+        ["wire"],
+        "return given.map((m) => { try { wire.unpack(m) } catch (error) { return error.constructor.name } })",
+        messages,
+    )
+    assert thrown == ["DecodeError"] * len(messages)

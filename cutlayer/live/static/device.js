@@ -6,6 +6,13 @@ const PAUSES_MS = [300, 700, 1500, 3000, 5000];
 const ANSWER_MS = 10_000;
 const FINAL = [401, 403, 400]; // another attempt would be refused alike
 
+/** What this tab has said of itself before it was loaded again, or says now for the first time. */
+export function kept(key, made) {
+  const value = sessionStorage.getItem(key) ?? made();
+  sessionStorage.setItem(key, value);
+  return value;
+}
+
 const hex = (n) => Array.from(crypto.getRandomValues(new Uint8Array(n)), (b) => b.toString(16).padStart(2, "0")).join("");
 
 /** No answer came, because the connection was lost or the room is too slow. */
@@ -19,12 +26,12 @@ export class Device {
   #waiting = new Map();
   #sent = 0;
   #failures = 0;
-  #secret = hex(16);
+  #secret = kept("secret", () => hex(16));
 
   /** @param heard Functions: `joined(welcome)`, `wish(wish)`, `state(name, sentence)`. */
   constructor(token, introduction, heard) {
     this.#token = token;
-    this.session = `phone-${hex(8)}`;
+    this.session = kept("session", () => `phone-${hex(8)}`);
     this.#introduction = { kind: "phone", session: this.session, share_original: false, ...introduction };
     this.#heard = heard;
     this.welcome = null;

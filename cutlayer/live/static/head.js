@@ -16,15 +16,20 @@ export function lacking() {
   return null;
 }
 
+/** What the room answers in place of a file, as a sentence. */
+export class Told extends Error {}
+
 async function fetched(path, token) {
   const answer = await fetch(path, token ? { headers: { Authorization: `Bearer ${token}` } } : {});
   if (answer.ok) return answer;
   const said = await answer.text();
+  let sentence = said.trim();
   try {
-    throw new Error(JSON.parse(said).error);
-  } catch (error) {
-    throw error instanceof SyntaxError ? new Error(said.trim() || `The room has no ${path}.`) : error;
+    sentence = JSON.parse(said).error;
+  } catch {
+    // It is the sentence itself.
   }
+  throw new Told(sentence || `The room has no ${path}.`);
 }
 
 async function runtime() {

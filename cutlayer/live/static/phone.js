@@ -1,7 +1,7 @@
 // The page that makes a phone a device of the room: picture in, smashed data out, and what the room says of it.
 
-import { Device, Refused } from "./device.js";
-import { lacking, openHead } from "./head.js";
+import { Device, kept, Refused } from "./device.js";
+import { lacking, openHead, Told } from "./head.js";
 import { floats } from "./picture.js";
 import { DEFENSES, encode, protect, refusal, title } from "./protect.js";
 import { Camera, Still } from "./source.js";
@@ -19,8 +19,9 @@ let head = null;
 let source = null;
 let kind = "";
 let facing = "user";
+let admitted = true;
 let round = 0;
-let frame = 0;
+let frame = Date.now(); // so that the session of a page that is loaded again repeats no number
 
 function trouble(sentence) {
   at("trouble").hidden = !sentence;
@@ -32,7 +33,10 @@ function state(name, sentence) {
   at("state").dataset.state = name === "refused" ? "lost" : name;
   say(at("state"), words[name] ?? sentence);
   if (name === "open") trouble(null);
-  if (name === "refused") stop();
+  if (name === "refused") {
+    admitted = false;
+    stop();
+  }
   if (sentence && name !== "open") trouble(sentence);
 }
 
@@ -65,10 +69,8 @@ function wished(wish) {
 function name() {
   const kinds = [[/iPhone/, "iPhone"], [/iPad/, "iPad"], [/Android/, "Android phone"]];
   const found = kinds.find(([pattern]) => pattern.test(navigator.userAgent))?.[1] ?? "Browser";
-  const digits = crypto.getRandomValues(new Uint16Array(1))[0].toString(36).padStart(3, "0").slice(-3);
-  const kept = sessionStorage.getItem("name") ?? `${found} ${digits}`;
-  sessionStorage.setItem("name", kept);
-  return kept;
+  const digits = () => crypto.getRandomValues(new Uint16Array(1))[0].toString(36).padStart(3, "0").slice(-3);
+  return kept("name", () => `${found} ${digits()}`);
 }
 
 async function begin(opening, which) {
@@ -250,7 +252,8 @@ async function main() {
   try {
     head = await openHead(token);
   } catch (error) {
-    trouble(`The network does not start in this browser: ${error.message}`);
+    const words = error instanceof Told ? error.message : `The network does not start in this browser: ${error.message}`;
+    if (admitted) trouble(words);
     return;
   }
   ready();
