@@ -109,6 +109,7 @@ function stop() {
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 
 async function send(mine) {
+  let complained = false;
   while (mine === round) {
     const began = performance.now();
     if (!source.live) {
@@ -119,9 +120,13 @@ async function send(mine) {
     if (device.open && !document.hidden) {
       try {
         await once(began);
+        if (complained) trouble(null);
+        complained = false;
       } catch (error) {
+        if (mine !== round) return;
+        complained = device.open;
+        if (complained) trouble(error.message);
         if (error instanceof Refused) await pause(error.retryAfterMs || 1000);
-        if (mine === round && device.open) trouble(error.message);
       }
     }
     await pause(EACH_MS[kind] - (performance.now() - began));

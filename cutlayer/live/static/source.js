@@ -39,6 +39,7 @@ export class Camera {
       throw new Error(CAMERA[error.name] ?? `The camera does not start: ${error.message || error.name}.`);
     }
     video.srcObject = stream;
+    video.hidden = false; // some browsers play no video that nobody sees
     const settings = stream.getVideoTracks()[0].getSettings();
     video.classList.toggle("mirrored", settings.facingMode === "user");
     await video.play();
@@ -63,7 +64,7 @@ export class Camera {
 
   close() {
     for (const track of this.#stream.getTracks()) track.stop();
-    this.#video.srcObject = null;
+    if (this.#video.srcObject === this.#stream) this.#video.srcObject = null; // not that of a camera opened since
   }
 }
 
