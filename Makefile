@@ -115,6 +115,10 @@ bench-wire: $(READY) ## Compare both transports with a bare socket and other pro
 bench-train: $(READY) ## Compare training over both transports with the model in one process and other ways to send; pieces over a slow link, codecs, 50 clients: make bench-train [DATA=mnist DATA_ROOT=DIR]
 	$(BIN)/python benchmarks/training.py $(if $(DATA),--data $(DATA)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
+.PHONY: bench-live
+bench-live: $(READY) ## Measure the time from opening the address of a phone to the first picture that the server rebuilds, in headless Chromium; trains a split in live/ if it is missing
+	$(BIN)/python benchmarks/phone.py
+
 .PHONY: bench-traffic
 bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give away, over TLS and CURVE, and what padding costs
 	$(BIN)/python benchmarks/traffic.py
