@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cutlayer import __version__
 from cutlayer.errors import EXTRAS, CutlayerError, missing_package, unwritable
 from cutlayer.machine.command import commanded
+from cutlayer.machine.ranks import joined
 from cutlayer.stopping import heed, leave
 from cutlayer.terminal import listening, say, tell, tell_lines
 
@@ -102,7 +103,7 @@ def _run() -> None:
 
     from cutlayer.progress import told
 
-    with listening(), told(say), commanded(["cutlayer", *sys.argv[1:]]):
+    with listening(), told(say), commanded(["cutlayer", *sys.argv[1:]]), joined(sys.argv[1:]):
         app().cli(prog="cutlayer", description=ABOUT, config=(OmitArgPrefixes,))
     sys.stdout.flush()
 

@@ -32,6 +32,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.machine.compute import autocast
 from cutlayer.nets.decoders import build, parse
 from cutlayer.nets.grid import standardize
+from cutlayer.nets.together import share, together
 from cutlayer.options import Batch, Count, LearningRate, Whole
 from cutlayer.progress import note, track
 
@@ -109,27 +110,31 @@ class Decoder(Attack):
         steps = max(1, self.epochs * -(-training // self.batch))
         least_share = 0.0 if self.schedule == "cosine" else 1.0
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=least_share * self.lr)
-        for epoch in track(range(self.epochs), "training the decoder"):
-            if self.varied:
-                learned = varied(images[:training].cpu(), generator).to(view.device)
-                arrived = release(view.query, learned, view.device)
-            elif epoch and view.random and (epoch < self.n_queries or not self.n_queries):
-                arrived = release(view.query, learned, view.device)
-            network.train()
-            for rows in track(torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch)):
+        with together(network) as learner:
+            for epoch in track(range(self.epochs), "training the decoder"):
+                if self.varied:
+                    learned = varied(images[:training].cpu(), generator).to(view.device)
+                    arrived = release(view.query, learned, view.device)
+                elif epoch and view.random and (epoch < self.n_queries or not self.n_queries):
+                    arrived = release(view.query, learned, view.device)
+                network.train()
+                for rows in track(
+                    torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch)
+                ):
+                    mine, part = share(rows)
+                    with autocast(view.device):
+                        output = learner(arrived[mine])
+                    loss = part * mse_loss(output.float(), learned[mine])
+                    optimizer.zero_grad(set_to_none=True)
+                    torch.autograd.backward(loss)
+                    optimizer.step()
+                    schedule.step()
                 with autocast(view.device):
-                    output = network(arrived[rows])
-                loss = mse_loss(output.float(), learned[rows])
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                optimizer.step()
-                schedule.step()
-            with autocast(view.device):
-                decoded = _decode(network, held_out)
-            error = float(mse_loss(decoded, images[training:]))
-            note(f"error on held-out images {error:.4f}")
-            if error < least:  # never where it is not a number
-                least, best = error, copy.deepcopy(network.state_dict())
+                    decoded = _decode(network, held_out)
+                error = float(mse_loss(decoded, images[training:]))
+                note(f"error on held-out images {error:.4f}")
+                if error < least:  # never where it is not a number
+                    least, best = error, copy.deepcopy(network.state_dict())
         network.load_state_dict(best)
         self._network = network.eval()
 

@@ -20,6 +20,7 @@ from cutlayer.experiment.recorded import Truth, read_tap, read_truth
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.memory import enough_memory
+from cutlayer.machine.ranks import first_writes
 from cutlayer.models.kept import Say
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.privacy.releases import MOST_BYTES, Releases
@@ -128,8 +129,9 @@ def attack_tap(
     by_attack = {label: images for (_, label), images in rebuilt.items()}
     of_attack = {name.removeprefix(f"{PLACE}/"): values for name, values in scores.items()}
     originals = None if private is None else private.inputs
-    write_text(out / PAGE, page(record, originals, by_attack, held.modality))
-    finish(out, record, originals, by_attack, of_attack)
+    with first_writes(out) as folder:
+        write_text(folder / PAGE, page(record, originals, by_attack, held.modality))
+        finish(folder, record, originals, by_attack, of_attack)
     return record
 
 

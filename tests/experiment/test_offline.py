@@ -1,6 +1,9 @@
 """A recorded tap, attacked where neither the device nor the server is."""
 
 import json
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -195,3 +198,23 @@ def test_the_command(recorded, tmp_path, capsys):
     assert max(map(len, printed.splitlines()[:-1])) <= 120
     assert "At most black-box access" in printed
     assert any(line.split()[:4] == ["ridge", "black-box", "1", str(N)] for line in printed.splitlines())
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_write_and_print_once_what_one_does(recorded, tmp_path):
+    words = ["-m", "cutlayer.cli", "attack", recorded.folder / "split", recorded.tap, "--attacks", "mean-image,decoder"]
+    words += ["--data", recorded.folder / "images.npz", "--truth", recorded.folder / "record.npz", "--out"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    found, printed = [], []
+    for number, start in enumerate(([], torchrun)):
+        command = [sys.executable, *start, *words, tmp_path / str(number)]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=env)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads((tmp_path / str(number) / "attacks.json").read_text())["attacks"])
+        printed.append(done.stdout)
+    for one, two in zip(*found, strict=True):
+        # After 20 epochs the roundings of sums have grown; tests/nets/test_together.py compares pictures after a few.
+        most = 0.0 if one["attack"] == "mean-image" else 0.1
+        assert two["leakage_gain"]["value"] == pytest.approx(one["leakage_gain"]["value"], abs=most)
+    assert [text.count("The pictures are in") for text in printed] == [1, 1]
