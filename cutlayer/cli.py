@@ -42,7 +42,7 @@ def commands() -> dict[str, Callable[..., None]]:
         models.cuts, models.split, quantize.quantize, profile.profile, checks.compare, checks.doctor,
         sides.cloud, sides.edge, sides.certs, experiments.demo, experiments.run, grid.grid, attack.attack, audit.audit,
         training.train, training.leaks, gradients.gradients, class_level.class_level, live.live,
-        experiments.report, records.index,
+        experiments.report, records.index, records.export,
     )  # fmt: skip
     return {"list": models.list_names, **{command.__name__.replace("_", "-"): command for command in named}}
 
