@@ -31,7 +31,7 @@ def rank() -> int:
 
 @contextmanager
 def joined(words: Sequence[str]) -> Iterator[None]:
-    """Join the other processes for a command: by nccl with a GPU for each, else by gloo. Ranks above 0 print nothing.
+    """Join the other processes for a command: by nccl where each has a GPU, else by gloo. Ranks above 0 print nothing.
 
     Args:
         words: The command and its options.
@@ -51,9 +51,10 @@ def joined(words: Sequence[str]) -> Iterator[None]:
     import torch
     from torch import distributed
 
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if own_gpu := int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= torch.cuda.device_count():
-        torch.cuda.set_device(local)
+    gpus = torch.cuda.device_count()
+    own_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= gpus
+    if gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
     distributed.init_process_group("nccl" if own_gpu else "gloo")
     try:
         with contextlib.ExitStack() as stack:
