@@ -93,8 +93,9 @@ def join(
     seed: int = 0,
     data_root: Path | None = None,
     security: Security | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Join a room and send frames until Ctrl-C or SIGTERM, or until `count` were answered.
+    """Join a room and send frames until Ctrl-C or SIGTERM, until `stop` is set, or until `count` were answered.
 
     While the server is away, nothing is sent; the device joins again when it is back.
 
@@ -113,6 +114,7 @@ def join(
         seed: Seed of the data's parts.
         data_root: Folder of the data sets that are not embedded.
         security: Only its `insecure` counts: plain text between machines.
+        stop: Set by another thread to end it.
 
     Raises:
         ConfigError: The code, the token or an option is not valid, or the room is full.
@@ -135,7 +137,7 @@ def join(
             insecure, scratch,
         )  # fmt: skip
         opened.callback(device.close)
-        device.run(count)
+        device.run(count, stop or threading.Event())
 
 
 class _Joined:
@@ -153,7 +155,7 @@ class _Joined:
         self._threads: list[threading.Thread] = []
         self._status_ns = 0
 
-    def run(self, count: int | None) -> None:
+    def run(self, count: int | None, stop: threading.Event) -> None:
         """Send frames until the end."""
         self._enter()
         tell(f"joined {self._code.origin} as {self._name!r}")
@@ -163,8 +165,7 @@ class _Joined:
             self._threads.append(thread)
         number = answered = 0
         due = time.monotonic()
-        while count is None or answered < count:
-            time.sleep(max(0.0, due - time.monotonic()))
+        while (count is None or answered < count) and not stop.wait(max(0.0, due - time.monotonic())):
             due = max(due + 1 / self._rate, time.monotonic())
             if (frame := self._frames.take(number)) is None:
                 return
@@ -176,7 +177,7 @@ class _Joined:
                 answered += 1
             except WireError as error:
                 say(f"{error} Waiting for the server.")
-                self._come_back()
+                self._come_back(stop)
                 due = time.monotonic()
             number += 1
 
@@ -208,7 +209,8 @@ class _Joined:
         self._edge.switch(pipeline, self._title(self._wish))
         told = self._told
         told.id, told.number = id, said["number"] if isinstance(said.get("number"), int) else 0
-        told.wish = _wish(said.get("wish"))
+        # With number 0, nobody has wished anything yet.
+        told.wish = _wish(said.get("wish")) if told.number else None
         told.away.clear()
 
     def _connect(self, addresses: dict[str, Any], said: dict[str, Any]) -> Transport:
@@ -228,10 +230,9 @@ class _Joined:
             security = replace(security, curve_server=_written(self._scratch / "curve.pub", key))
         return connect(str(address), TIMEOUTS, security=security)
 
-    def _come_back(self) -> None:
+    def _come_back(self, stop: threading.Event) -> None:
         """Wait until the server is there, and join again."""
-        while True:
-            time.sleep(AWAY_S)
+        while not stop.wait(AWAY_S):
             try:
                 self._enter()
             except WireError:
@@ -244,8 +245,6 @@ class _Joined:
         wish, self._told.wish = self._told.wish, None
         if wish is None:
             return
-        if wish.title == Wish().title and self._consent.floor.strength:
-            wish = replace(self._consent.floor, codec=wish.codec)  # nobody has wished anything yet
         refused = self._consent.refusal(wish)
         if refused is None:
             try:
@@ -283,8 +282,13 @@ class _Joined:
         while not told.closing.is_set():
             try:
                 said = client.json("GET", f"/device/{told.id}/wish?after={told.number}")
-                if (wish := _wish(said.get("wish"))) is not None and isinstance(said.get("number"), int):
-                    told.number, told.wish = said["number"], wish
+                if not isinstance(said.get("number"), int):
+                    continue
+                told.number = said["number"]
+                try:
+                    told.wish = Wish.read(said.get("wish"))
+                except ConfigError as error:
+                    self._post("status", {"refused": f"This device does not know this wish: {error}"}, None)
             except Gone:
                 told.away.set()
                 told.closing.wait(AWAY_S)

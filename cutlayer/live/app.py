@@ -34,7 +34,7 @@ POLL_S = 25.0
 MOST_JSON_BYTES = 16 << 10
 BODY_S = 10.0
 """Seconds in which the body of a request must be complete."""
-MOST_FRAME = 1 << 53
+MOST_NAME = 80
 
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _TYPES |= {".mjs": "text/javascript", ".wasm": "application/wasm"}
@@ -140,7 +140,7 @@ async def _static(request: Request) -> Response:
 
 
 def _file(path: Path | None) -> Response:
-    if path is None or path.suffix not in _TYPES or not path.is_file():
+    if path is None or path.suffix not in _TYPES or len(path.name) > MOST_NAME or not path.is_file():
         return PlainTextResponse("There is no such page.\n", 404)
     return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 

@@ -115,6 +115,7 @@ class Team:
 
     def _scored(self, name: str, image: Tensor, original: np.ndarray[Any, np.dtype[np.uint8]] | None) -> Rebuilt:
         gain = psnr = None
+        image = image.nan_to_num()
         if original is not None:
             true = torch.from_numpy(original.astype(np.float32) / 255)
             error = float((image - true).square().mean())

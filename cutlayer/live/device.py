@@ -57,7 +57,7 @@ class Introduction(NamedTuple):
             raise Denied(400, "A device joins with a JSON object.")
         name, kind, session = (value.get(key) for key in ("name", "kind", "session"))
         shares, allows = value.get("share_original", False), value.get("allows", [])
-        if not (isinstance(name, str) and 0 < len(name) <= MOST_NAME):
+        if not (isinstance(name, str) and 0 < len(name.strip()) <= len(name) <= MOST_NAME):
             raise Denied(400, f"The name of a device has 1 to {MOST_NAME} letters.")
         if kind not in KINDS:
             raise Denied(400, f"The kind of a device is {' or '.join(KINDS)}.")
@@ -68,7 +68,7 @@ class Introduction(NamedTuple):
         if not (isinstance(allows, list) and all(isinstance(entry, str) for entry in allows)):
             raise Denied(400, "allows is a list of names of defenses.")
         known = tuple(entry for entry in SWITCHABLE if entry in allows)
-        return cls(shown(name, MOST_NAME), kind, session, shares, known)
+        return cls(shown(name.strip(), MOST_NAME), kind, session, shares, known)
 
 
 class Frame(NamedTuple):

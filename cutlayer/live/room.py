@@ -361,12 +361,13 @@ class Room:
     def _prediction(self, logits: NDArray[Any]) -> dict[str, Any] | None:
         if logits.dtype.names is not None or logits.ndim != 2 or logits.dtype.kind != "f":
             return None
+        if not np.isfinite(logits).all():
+            return None
         best = int(chosen(logits)[0])
-        with np.errstate(all="ignore"):
-            odds = np.exp(logits[0] - logits[0].max())
-            share = float(odds[best] / odds.sum())
+        odds = np.exp(logits[0].astype(np.float64) - float(logits[0].max()))
+        share = float(odds[best] / odds.sum())
         label = self.labels[best] if best < len(self.labels) else f"class {best}"
-        return {"label": label, "share": share if np.isfinite(share) else 0.0}
+        return {"label": label, "share": share}
 
     def _device(self, id: str) -> Device:
         try:

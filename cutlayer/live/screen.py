@@ -82,7 +82,7 @@ async def _tell(websocket: WebSocket) -> None:
 async def _send(websocket: WebSocket, message: dict[str, Any]) -> None:
     try:
         async with asyncio.timeout(SLOW_S):
-            await websocket.send_text(json.dumps(message, separators=(",", ":")))
+            await websocket.send_text(json.dumps(message, separators=(",", ":"), allow_nan=False))
     except RuntimeError:  # closed meanwhile
         raise WebSocketDisconnect from None
 

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from cutlayer.errors import ConfigError, WireError
+from cutlayer.live.connections import protocols
 from cutlayer.wire.address import Address
 from cutlayer.wire.reach import Endpoint, bind_all
 
@@ -28,7 +29,7 @@ class Web:
         address: Where to listen; port 0 takes a free one.
         cert: Certificate (PEM); plain text if left out.
         key: Its private key (PEM).
-        most_connections: Connections at a time; further ones get status 503.
+        most_connections: Connections at a time; see `cutlayer.live.connections`.
 
     Attributes:
         address: With the actual port.
@@ -44,10 +45,11 @@ class Web:
         self._app, self._sockets = app, list[socket.socket]()
         port = bind_all(address, self._bind)
         self.address = Address(address.scheme, address.host, port)
+        http, websockets = protocols(most_connections)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="on", ws="websockets-sansio",
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", ws=websockets,
             ws_max_size=MOST_WEBSOCKET_BYTES, ws_ping_interval=10.0, ws_ping_timeout=20.0, timeout_keep_alive=30,
-            limit_concurrency=most_connections, h11_max_incomplete_event_size=16 << 10, http="h11", loop="asyncio",
+            h11_max_incomplete_event_size=16 << 10, http=http, loop="asyncio",
             timeout_graceful_shutdown=2, ssl_certfile=cert, ssl_keyfile=key,
         )  # fmt: skip
         try:
