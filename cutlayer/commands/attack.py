@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from cutlayer.errors import ConfigError
-from cutlayer.options import At, Count, DataRoot, Gigabytes, OutFolder, Seed, WeightsRoot, Whole
+from cutlayer.options import At, Count, DataRoot, Gigabytes, OutFolder, Seed, WeightsRoot, Whole, Within
 from cutlayer.terminal import say, tell, tell_lines
 
 
@@ -29,6 +29,8 @@ def attack(
     data_root: DataRoot = None,
     weights_root: WeightsRoot = None,
     max_memory: Gigabytes | None = None,
+    watch: bool = False,
+    port: Annotated[int, Within(0, 65_535)] = 0,
 ) -> None:
     """Attack what a server has recorded, on any machine: nothing is sent, and no device or server is needed.
 
@@ -56,6 +58,10 @@ def attack(
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         weights_root: Folder of published weights, for metrics of the plan that need them.
         max_memory: Memory in GB that this process may claim. Linux only.
+        watch: Attack the newest requests while a server records them, and show that on a page of this machine until
+            Ctrl-C; nothing is written but what the attackers learn, to --out. It takes --data, --attacks, --seed,
+            --out, --data-root and --port; without --attacks, ridge.
+        port: With --watch, the port of the page; 0 takes a free one.
     """
     from cutlayer.attacks.view import Access, vantage_named
     from cutlayer.experiment.offline import attack_tap
@@ -67,6 +73,15 @@ def attack(
     from cutlayer.split_folder import open_split
 
     limit_memory(max_memory)
+    if watch:
+        given = {
+            "plan": plan, "truth": truth, "access": access, "vantage": vantage, "codec": codec, "count": count,
+            "auxiliary": auxiliary, "weights-root": weights_root, "releases": releases if releases > 1 else None,
+        }  # fmt: skip
+        if unfit := [f"--{name}" for name, value in given.items() if value is not None]:
+            raise ConfigError(f"--watch shows the newest requests, and does not go with {' and '.join(unfit)}.")
+        _watch(split, tap, data, attacks or "ridge", port, out, data_root, seed or 0)
+        return
     planned, opened = None if plan is None else load(plan)[0], open_split(split)
     setup = Measure() if planned is None else planned.measure
     if attacks is None and planned is not None:
@@ -86,3 +101,28 @@ def attack(
     )  # fmt: skip
     tell_lines(text(record))
     tell(f"The pictures are in {(out / 'page.html').resolve()}")
+
+
+def _watch(
+    split: Path, tap: Path, data: str | None, attacks: str, port: int, out: Path, data_root: Path | None, seed: int
+) -> None:
+    import signal
+    import threading
+
+    from cutlayer.live.watching import watch_tap
+    from cutlayer.registry import ATTACKS
+    from cutlayer.split_folder import open_split
+
+    names = tuple(dict.fromkeys(name for name in attacks.split(",") if name))
+    for name in names:
+        ATTACKS.load(name)
+    folder = open_split(split)
+    named = data or folder.manifest.data
+    if named is None:
+        raise ConfigError("The split folder names no data set; name the attackers' own with --data.")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with watch_tap(tap, folder, named, out=out, attackers=names, port=port, data_root=data_root, seed=seed) as page:
+        tell(f"page {page}")
+        stop.wait()

@@ -96,7 +96,7 @@ def open_room(
         WireError: It cannot listen there.
     """
     security = security or Security()
-    _check(split)
+    check_images(split)
     scheme: Literal["http", "https"] = "https" if security.cert else "http"
     web_address = Address(scheme, host, port)
     security.refuse_plain_text(web_address, ("cert", "key"))
@@ -133,7 +133,8 @@ def open_room(
         yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses), app.state.runtime)
 
 
-def _check(split: SplitFolder) -> None:
+def check_images(split: SplitFolder) -> None:
+    """Refuse a split that takes something else than one gray or color image. Raises ConfigError."""
     manifest = split.manifest
     shape = manifest.input.shape
     if manifest.ends is not None or len(shape) != 3 or shape[0] not in (1, 3):

@@ -1,12 +1,14 @@
 // One device: what it saw, what the attackers rebuild of it, who they take it for, and what can be switched.
 
 import { Control } from "./controls.js";
-import { Fading } from "./fading.js";
+import { Fading, STILL } from "./fading.js";
 import { showStages } from "./stages.js";
 import { ago, element, percent, say, titleAndWords, whole } from "./words.js";
 
 // Words that change more often than this cannot be read.
 const WORDS_MS = 400;
+// Whoever asked for less motion gets a frame this often.
+const STILL_MS = 1000;
 // Pictures of fewer pixels than this look better with their pixels than smoothed.
 const COARSE = 24;
 
@@ -21,6 +23,7 @@ export class Card {
     this.tiles = new Map();
     this.frame = null;
     this.wordsMs = -WORDS_MS;
+    this.shownMs = -STILL_MS;
     this.later = 0;
     this.heading = `device-${device.id}`;
     this.find("h2").id = this.heading;
@@ -35,11 +38,13 @@ export class Card {
 
   // Take what is known of the device; its id changes when it comes back to a server that was restarted.
   adopt(device) {
+    const withdrawn = this.device?.shares_original && !device.shares_original;
     const urgent = !this.device || ["connected", "refused", "defense", "id"].some((key) => this.device[key] !== device[key]);
     this.device = device;
     this.root.dataset.id = device.id;
     this.root.dataset.name = device.name;
     this.heardMs = performance.now() - (device.last_ns_ago ?? 0) / 1e6;
+    if (withdrawn) this.draw();
     if (urgent) this.wordsMs = -WORDS_MS;
     this.words();
   }
@@ -56,18 +61,23 @@ export class Card {
         this.tiles.delete(name);
       }
     }
-    for (const one of chosen) {
+    const place = this.find(".tiles");
+    chosen.forEach((one, index) => {
       if (!this.tiles.has(one.name)) this.tiles.set(one.name, new Tile(one, this.device.name));
       const tile = this.tiles.get(one.name);
-      this.find(".tiles").append(tile.root);
+      // Behind what the device saw; only what is not there yet moves.
+      if (place.children[index + 1] !== tile.root) place.insertBefore(tile.root, place.children[index + 1] ?? null);
       tile.wait(one, this.device);
-    }
+    });
     this.draw();
     this.wordsMs = -WORDS_MS;
     this.words();
   }
 
   show(frame) {
+    const now = performance.now();
+    if (STILL.matches && now - this.shownMs < STILL_MS) return;
+    this.shownMs = now;
     this.frame = frame;
     this.root.dataset.frame = frame.frame;
     this.draw();
@@ -79,9 +89,17 @@ export class Card {
     this.root.classList.toggle("shared", shared);
     const name = this.device.name;
     this.saw.canvas.setAttribute("aria-label", shared ? `What ${name} saw` : `${name} keeps its picture`);
+    if (!shared) this.saw.clear();
     if (!this.frame) return;
-    if (shared && this.frame.original) this.saw.show(this.frame.original);
-    for (const rebuilt of this.frame.rebuilt) this.tiles.get(rebuilt.attacker)?.show(rebuilt);
+    // Pictures of different frames never stand side by side.
+    const { original, rebuilt } = this.frame;
+    this.root.classList.toggle("late", shared && !original);
+    if (shared && original) this.saw.show(original);
+    for (const [name, tile] of this.tiles) {
+      const made = rebuilt.find((one) => one.attacker === name);
+      if (made) tile.show(made);
+      else tile.clear();
+    }
   }
 
   // What is said of the device. Called for every message and every second, and does less.
@@ -141,10 +159,22 @@ class Tile {
     this.rebuilt = null;
   }
 
+  // No picture of the frame that is shown comes from this attacker.
+  clear() {
+    if (!this.rebuilt) return;
+    this.rebuilt = null;
+    this.picture.clear();
+    this.root.classList.add("unscored");
+    this.root.querySelector(".leak").replaceChildren();
+    this.wait(this.attacker, this.device);
+  }
+
   wait(attacker, device) {
-    const small = attacker.ready && attacker.words !== "ready" ? attacker.words : this.meaning;
-    say(this.root.querySelector("figcaption small"), small);
-    this.root.querySelector("figcaption").title = this.meaning;
+    this.attacker = attacker;
+    this.device = device;
+    const busy = !/^(ready|knows)/.test(attacker.words ?? "");
+    say(this.root.querySelector("figcaption small"), busy && attacker.ready ? attacker.words : this.meaning);
+    this.root.querySelector("figcaption").title = `${this.meaning} (${attacker.words})`;
     const waiting = this.root.querySelector(".waiting");
     if (this.rebuilt) return;
     if (attacker.ready) {

@@ -1,6 +1,6 @@
 // A canvas whose pictures fade into each other. The old one stays until the new one is decoded: nothing flickers.
 
-const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+export const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 // A fade takes half of the time between two pictures, so that each is seen by itself too.
 const PART = 0.5;
 const MOST_MS = 260;
@@ -17,14 +17,17 @@ export class Fading {
     this.running = 0;
   }
 
-  get empty() {
-    return this.shown === 0;
+  // Nothing belongs here now; what is being decoded comes too late.
+  clear() {
+    this.url = "";
+    this.shown = ++this.asked;
+    cancelAnimationFrame(this.running);
+    this.pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
   // Show the picture of a data URL. One that is overtaken while it is decoded is left out.
   async show(url) {
     if (url === this.url) return;
-    if (STILL.matches && performance.now() - this.lastMs < 1000) return;
     this.url = url;
     const number = ++this.asked;
     const picture = new Image();

@@ -25,7 +25,12 @@ export class Link {
     this.socket = new WebSocket(address);
     this.socket.onopen = () => this.socket.send(JSON.stringify({ token: this.token }));
     this.socket.onmessage = (event) => {
-      const message = JSON.parse(event.data);
+      let message;
+      try {
+        message = JSON.parse(event.data);
+      } catch {
+        return; // what cannot be read is not shown, and what comes next is
+      }
       if (message.type === "room") {
         this.failures = 0;
         this.changed("open", "");

@@ -127,7 +127,7 @@ def test_a_picture_is_rebuilt_dissolves_with_the_slider_and_comes_back(room, pic
             # The attacker learns anew behind each defense, and says so.
             knows = f"knows gaussian-noise {sigma.replace(' ', '=')}"
             until(
-                driver, f"{card()}.querySelector('figcaption small').innerText.includes('{knows}')" if step else "true"
+                driver, f"{card()}.querySelector('.rebuilt figcaption').title.includes('{knows}')" if step else "true"
             )
             number = driver.execute_script(f"return {card()}.dataset.frame")
             until(driver, f"Number({card()}.dataset.frame) > {int(number) + 3}")

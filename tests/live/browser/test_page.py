@@ -1,5 +1,7 @@
 """The big screen: what it shows of what it is told, and what it asks for."""
 
+import time
+
 import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -185,6 +187,51 @@ def test_pictures_fade_into_each_other_and_never_flicker(room, browse):
     assert all(pixel[3] == 255 for pixel in seen)
     assert min(shades) >= 127
     assert any(130 < shade < 253 for shade in shades)
+
+
+def test_pictures_of_different_frames_never_stand_side_by_side(room, browse):
+    room.tell(**room_message())
+    room.tell(**device_message())
+    room.tell(**frame_message(WHITE, GREY))
+    driver = opened(room, browse)
+    until(driver, "document.querySelector('.leak strong')")
+    # The original of a frame came too late, and one attacker made nothing of it.
+    late = frame_message(None, BLACK, frame=2)
+    room.tell(**late | {"rebuilt": late["rebuilt"][:1]})
+    until(driver, "document.querySelector('.card.late')")
+    until(driver, "getComputedStyle(document.querySelector('.saw canvas')).opacity === '0'")
+    assert text(driver, "[data-attacker=decoder] .waiting") == "Waiting for a frame"
+    assert shown(driver, "document.querySelector('[data-attacker=decoder] canvas')").max() == 0
+    assert text(driver, "[data-attacker=decoder] .leak") == ""
+    room.tell(**frame_message(WHITE, GREY, frame=3))
+    until(driver, "!document.querySelector('.card.late') && document.querySelector('[data-attacker=decoder] strong')")
+    # Consent is withdrawn: what was seen is gone at once.
+    room.tell(**device_message(shares_original=False))
+    until(driver, "!document.querySelector('.card.shared')")
+    assert shown(driver, "document.querySelector('.saw canvas')").max() == 0
+    assert text(driver, ".saw .kept") == "The picture stays on the device."
+
+
+def test_who_wants_less_motion_gets_a_frame_a_second_with_the_figures_of_that_frame(room, browse):
+    driver = browse()
+    still = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", still)
+    room.tell(**room_message())
+    room.tell(**device_message())
+    room.tell(**frame_message(WHITE, GREY, leakage=0.5))
+    driver.get(room.address)
+    until(driver, "document.querySelector('.leak strong')")
+    driver.execute_script(
+        "window.seen = new Set();"
+        "const look = () => { seen.add(document.querySelector('.card').dataset.frame); requestAnimationFrame(look); };"
+        "look()"
+    )
+    began = time.monotonic()
+    for number in range(2, 14):
+        room.tell(**frame_message(WHITE, BLACK if number % 2 else WHITE, frame=number))
+        driver.execute_async_script("setTimeout(arguments[0], 120)")
+    seen = driver.execute_script("return [...seen]")
+    assert 2 <= len(seen) <= 2 + (time.monotonic() - began)
 
 
 @pytest.mark.parametrize("dark", [False, True])
