@@ -358,7 +358,7 @@ def _access(subject: Subject) -> str:
             "Every access was possible: the device's half and the server's half are at hand, with the settings of the "
             "defense."
         )
-    return f"White-box access was not possible. {subject.without_halves} Black-box attacks and the watch list were."
+    return f"White-box access was not possible. {subject.without_halves} Black-box attacks and a watch list could run."
 
 
 def _accuracy(

@@ -73,7 +73,7 @@ def no_ceiling(record: AuditRecord) -> str:
     """Why nothing bounds what others reach, as a clause."""
     why = {
         UNBOUNDED: "the budget did not suffice to compute it",
-        "deterministic": "the defense adds no noise, so that whoever knows the candidates compares them",
+        "deterministic": "nothing random is added, so that whoever knows the candidates compares what each would give",
         "density unknown": "the law of the noise is not known",
     }
     return why.get(record.ceiling.none, "it was not computed for so many releases")
