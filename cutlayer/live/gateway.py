@@ -155,7 +155,7 @@ def _let_in(room: Room, asked: dict[str, Any]) -> Device:
 
 
 class _Phone:
-    """One connection. All but `_answer` runs in the event loop."""
+    """One connection. All but `_answer` runs in the event loop, so that nothing is left in the queue at its end."""
 
     def __init__(self, websocket: WebSocket, room: Room, device: Device) -> None:
         self._websocket, self._room, self._device = websocket, room, device
@@ -244,13 +244,16 @@ class _Phone:
     def _answer(self, correlation: int, reply: Message | Refused, sent: Callable[[], None]) -> None:
         """Send an answer. Any thread may call it."""
         message = join(pack(error_reply(reply) if isinstance(reply, Refused) else reply, correlation))
-        if self._gone:
-            sent()
-            return
         try:
-            self._loop.call_soon_threadsafe(self._out.put_nowait, (message, sent))
+            self._loop.call_soon_threadsafe(self._deliver, message, sent)
         except RuntimeError:  # the loop has ended
             sent()
+
+    def _deliver(self, message: bytes, sent: Callable[[], None]) -> None:
+        if self._gone:
+            sent()
+        else:
+            self._out.put_nowait((message, sent))
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self._bounded(self._websocket.send_text(json.dumps(message, separators=(",", ":"))))

@@ -4,7 +4,8 @@ import { INFER, inferRequest, pack, PROTOCOL, readInferReply, Refused, unpack } 
 
 const PAUSES_MS = [300, 700, 1500, 3000, 5000];
 const ANSWER_MS = 10_000;
-const FINAL = [401, 403, 400]; // another attempt would be refused alike
+const FINAL = [400, 401]; // of a connection that the room ended: another one would end alike
+const ENDED_BY_ROOM = 4400;
 
 /** What this tab has said of itself before it was loaded again, or says now for the first time. */
 export function kept(key, made) {
@@ -90,7 +91,7 @@ export class Device {
       if (message.type === "denied") denied = message;
       else this.#told(message);
     };
-    socket.onclose = () => this.#closed(denied);
+    socket.onclose = ({ code }) => this.#closed(code >= ENDED_BY_ROOM ? denied : null);
   }
 
   #told(message) {

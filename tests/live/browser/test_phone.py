@@ -179,6 +179,13 @@ def test_the_camera_is_a_device_that_comes_back_to_a_room_that_was_away(runtime,
         assert barriers(driver) == []
         assert driver.execute_script("return document.documentElement.scrollWidth") <= PHONE["width"]
         assert errors(driver) == []
+        # What the room denies while it is there, here the pictures, does not keep the phone from coming back.
+        driver.find_element("id", "share").click()
+        waited(lambda: device(room)["shares_original"])
+        [known] = room.room._devices.values()
+        known.introduction = known.introduction._replace(shares_original=False)
+        for _ in range(3):
+            frame(room)
     until(driver, "document.getElementById('state').dataset.state === 'lost'")
     assert text(driver, "#state") == "Looking for the room"
     with open_app(tmp_path, tokens=tokens, port=port) as room:
