@@ -53,6 +53,11 @@ demo: $(DEMO) ## Run the demonstration (train, split, serve, measure, attack), a
 demo-picture: $(DEMO) ## Draw docs/demo.jpg from the records of the demonstration
 	$(BIN)/python docs/demo_picture.py runs docs/demo.jpg
 
+.PHONY: report-picture
+report-picture: $(READY) ## Draw docs/report.jpg with headless Chromium from a report on four defenses; runs what is missing
+	$(BIN)/cutlayer run experiments/report-picture.toml --out runs/report-picture
+	$(BIN)/python docs/report_picture.py runs/report-picture docs/report.jpg
+
 .PHONY: live-pictures
 live-pictures: $(READY) ## Draw docs/live.jpg and docs/live.webp from a real room in headless Chromium; trains what is missing in live/
 	$(BIN)/python -m tests.live.browser.pictures docs live

@@ -5,6 +5,7 @@ The records come through the index, `cutlayer.records.found`; what lies beside t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,16 +34,40 @@ class Run:
 
     Attributes:
         env: `env.json`, empty when it is missing.
-        pictures: The private inputs and what the attackers rebuilt; None where they could not be read.
         traces: Raw samples by ``deployment/column``.
-        notes: What could not be read, one sentence each.
+        folder: Folder of the pictures; None where they are not wanted.
+        found: What could not be read so far, one sentence each.
     """
 
     result: Result
     env: dict[str, Any] = field(default_factory=dict)
-    pictures: Reconstructions | None = None
     traces: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    folder: Path | None = None
+    found: list[str] = field(default_factory=list, compare=False)
+
+    @property
+    def pictures(self) -> Reconstructions | None:
+        """The private inputs and what the attackers rebuilt; None where they cannot be read, which becomes a note.
+
+        They are read when they are asked for, and those of the last few runs are kept: the pictures of hundreds of runs
+        would fill the memory.
+        """
+        if self.folder is None:
+            return None
+        path = self.folder / "reconstructions.npz"
+        try:
+            written = path.stat()
+            stamp = written.st_mtime_ns, written.st_size
+        except OSError:
+            stamp = None
+        pictures, notes = _pictures(path, stamp, self.result.cost[0].deployment if self.result.cost else "")
+        self.found.extend(note for note in notes if note not in self.found)
+        return pictures
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be read, one sentence each; of the pictures once they were asked for."""
+        return tuple(self.found)
 
 
 @dataclass(frozen=True)
@@ -172,21 +197,28 @@ def read_result(folder: Path) -> Result:
 
 def _run(folder: Path, result: Result, *, arrays: bool) -> Run:
     notes: list[str] = []
-    pictures = _pictures(folder / "reconstructions.npz", result, notes) if arrays else None
     traces = _arrays(folder / "requests.npz", notes) if arrays else {}
     env = _environment(folder / "env.json", notes)
-    return Run(result, env, pictures, traces, tuple(notes))
+    return Run(result, env, traces, folder if arrays else None, notes)
 
 
-def _pictures(path: Path, result: Result, notes: list[str]) -> Reconstructions | None:
-    """The reconstructions, or None and a note."""
+@functools.lru_cache(maxsize=2)
+def _pictures(path: Path, stamp: tuple[int, int] | None, deployment: str) -> tuple[Reconstructions | None, list[str]]:
+    """The reconstructions in a file that was last written at the time of the stamp, or None, and the notes about them.
+
+    Args:
+        path: The file.
+        stamp: Time and size of the file, so that one that was written anew is read anew.
+        deployment: The deployment of a file of the first version.
+    """
+    del stamp
+    notes: list[str] = []
     if not (arrays := _arrays(path, notes)):
-        return None
+        return None, notes
     try:
-        return from_arrays(arrays, result.cost[0].deployment if result.cost else "")
+        return from_arrays(arrays, deployment), notes
     except (KeyError, ValueError) as error:
-        notes.append(f"{path.name} cannot be used ({reason(error)}); no picture is shown.")
-        return None
+        return None, [f"{path.name} cannot be used ({reason(error)}); no picture is shown."]
 
 
 def _arrays(path: Path, notes: list[str]) -> dict[str, NDArray[Any]]:

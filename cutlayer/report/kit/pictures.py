@@ -56,7 +56,14 @@ def strip(images: NDArray[np.uint8], indices: Sequence[int], alt: str, most_side
         kind = "png"
         Image.fromarray(sheet).save(file, "PNG")
     source = f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")
-    return el("img", class_="strip", src=source, alt=alt, width=sheet.shape[1], height=height)
+    return el(
+        "img",
+        class_="strip photo" if kind == "webp" else "strip",
+        src=source,
+        alt=alt,
+        width=sheet.shape[1],
+        height=height,
+    )
 
 
 def _smaller(images: NDArray[np.uint8], most_side: int) -> NDArray[np.uint8]:

@@ -145,7 +145,8 @@ def _row(name: str, said: str, images: NDArray[np.uint8], cases: Sequence[Case],
     for case in cases:
         spoken = f"{alt}, {case.title}: {class_names(run, case.indices)}"
         # The title of the column stands above all rows on a wide screen, and beside each picture on a narrow one.
-        pictures.append(el("div", strip(images, case.indices, spoken, depth.side), data_case=case.title))
+        title = case.title if len(cases) > 1 else None
+        pictures.append(el("div", strip(images, case.indices, spoken, depth.side), data_case=title))
     return el("div", el("span", name, small(said or None), class_="who"), pictures, class_="grid-row")
 
 

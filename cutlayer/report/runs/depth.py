@@ -41,8 +41,9 @@ FULL = Depth()
 DEPTHS = (
     FULL,
     Depth(attacks=4, side=96),
-    Depth(cases=2, attacks=2, side=64),
-    Depth(cases=2, attacks=1, side=48),
+    Depth(attacks=4, side=64, numbers=False),
+    Depth(cases=2, attacks=2, side=64, numbers=False),
+    Depth(cases=2, attacks=1, side=48, numbers=False),
     Depth(cases=1, attacks=1, side=32, numbers=False),
     Depth(cases=0, attacks=0, side=32, numbers=False),
     Depth(cases=0, attacks=0, side=32, numbers=False, settings=400),

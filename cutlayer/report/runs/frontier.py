@@ -6,7 +6,7 @@ Each defense at each strength is one mark with its intervals; a line joins the s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cutlayer.records.run import Estimate
@@ -64,8 +64,9 @@ TIME = Quantity("latency", "Time of a request, p50, ms", lambda setting: setting
 
 def frontier(group: Group) -> Html | None:
     """The four figures; None where one setting alone has nothing to be compared with."""
+    words = told(group)
     panels = [
-        _panel(group, across, up)
+        _panel(group, across, up, words)
         for up in (LEAKAGE, IDENTITY)
         for across in (UTILITY, TIME)
         if len(_known(group, across, up)) > 1
@@ -85,34 +86,42 @@ def frontier(group: Group) -> Html | None:
 
 def on_the_line(settings: Sequence[Setting], across: Quantity, up: Quantity) -> list[Setting]:
     """The settings that no other one betters in one figure and equals in the other, the best across last."""
-    known = [s for s in settings if math.isfinite(across.of(s).value) and math.isfinite(up.of(s).value)]
+    # Less is better in both.
+    costs = [(-across.better * across.of(s).value, -up.better * up.of(s).value, s) for s in settings]
     best, line = math.inf, list[Setting]()
-    for setting in sorted(known, key=lambda s: (-across.better * across.of(s).value, -up.better * up.of(s).value)):
-        value = -up.better * up.of(setting).value
+    for _, value, setting in sorted((c for c in costs if math.isfinite(c[0] + c[1])), key=lambda c: c[:2]):
         if value < best:
             best = value
             line.append(setting)
     return line[::-1]
 
 
-def told(group: Group, setting: Setting) -> str:
-    """A setting in one sentence: its figures, with their intervals."""
-    parts = [f"accuracy {_measured(setting.accuracy, ACCURACY.value, ACCURACY.interval(setting.accuracy))}"]
+def told(group: Group) -> dict[str, str]:
+    """Each setting in one sentence, by its anchor: its figures, with their intervals, and whether it is on a line."""
+    ways = {"accuracy": UTILITY, "time": TIME}
+    lines = {name: on_the_line(group.settings, across, LEAKAGE) for name, across in ways.items()}
+    words = {}
+    for setting in group.settings:
+        on = [name for name, line in lines.items() if any(setting is other for other in line)]
+        tail = f"; no other setting betters it in leakage and {' or in leakage and '.join(on)}" if on else ""
+        words[setting.anchor] = f"{setting.label}: {', '.join(_figures(setting))}{tail}."
+    return words
+
+
+def _figures(setting: Setting) -> list[str]:
+    figures = [f"accuracy {_measured(setting.accuracy, ACCURACY.value, ACCURACY.interval(setting.accuracy))}"]
     leakage, identified, time = setting.leakage, setting.identified, setting.request_ns()
     if math.isfinite(leakage.value):
-        by = f" by {setting.attack}"
-        parts.append(f"leakage gain {_measured(leakage, LEAKAGE_GAIN.value, LEAKAGE_GAIN.interval(leakage))}{by}")
+        measured = _measured(leakage, LEAKAGE_GAIN.value, LEAKAGE_GAIN.interval(leakage))
+        figures.append(f"leakage gain {measured} by {setting.attack}")
     if math.isfinite(identified.value):
         found = setting.identifier
-        by = f" by {found.label}" if found else ""
-        parts.append(f"identified {_measured(identified, IDENTIFIED.value, IDENTIFIED.interval(identified))}{by}")
+        measured = _measured(identified, IDENTIFIED.value, IDENTIFIED.interval(identified))
+        figures.append(f"identified {measured}{f' by {found.label}' if found else ''}")
     if math.isfinite(time.value):
         between = f"{duration(time.low)} to {duration(time.high)}" if math.isfinite(time.low) else ""
-        parts.append(f"a request takes {_measured(time, duration, between)}")
-    ways = ((LEAKAGE, UTILITY, "accuracy"), (LEAKAGE, TIME, "time"))
-    lines = [name for up, across, name in ways if setting in on_the_line(group.settings, across, up)]
-    tail = f"; no other setting betters it in leakage and {' or in leakage and '.join(lines)}" if lines else ""
-    return f"{setting.label}: {', '.join(parts)}{tail}."
+        figures.append(f"a request takes {_measured(time, duration, between)}")
+    return figures
 
 
 def _measured(estimate: Estimate, value: Callable[[float], str], interval: str) -> str:
@@ -123,7 +132,7 @@ def _known(group: Group, across: Quantity, up: Quantity) -> list[Setting]:
     return [s for s in group.settings if math.isfinite(across.of(s).value) and math.isfinite(up.of(s).value)]
 
 
-def _panel(group: Group, across: Quantity, up: Quantity) -> Html:
+def _panel(group: Group, across: Quantity, up: Quantity, words: Mapping[str, str]) -> Html:
     settings = _known(group, across, up)
     key = _key(group.families, PLOT)
     frame = Frame(WIDTH, PLOT, left=46.0, right=WIDTH - 10, top=14.0, bottom=PLOT - 50)
@@ -139,7 +148,7 @@ def _panel(group: Group, across: Quantity, up: Quantity) -> Html:
             parts = [el("title", setting.label), circle(x, y, 11, class_="ring")]
             parts += [el("path", d=bars, class_=f"interval l{family.color}")] if bars else []
             parts.append(_glyph(family, x, y))
-            marks.append(mark(f"#{setting.anchor}", told(group, setting), parts, f"k{family.color}", first=not marks))
+            marks.append(mark(f"#{setting.anchor}", words[setting.anchor], parts, f"k{family.color}", first=not marks))
             if len(settings) <= MOST_NAMES:
                 names += _name(x, y, "none" if setting.undefended else setting.strength, taken, frame.area)
     lines = [_family_line(family, chart, drawn) for family in group.families] if across is UTILITY else []

@@ -185,7 +185,9 @@ def _strength(title: str, alike: Sequence[Sequence[str]]) -> str:
     if not own:
         own = _words(title)[1:] if len(alike) == 1 else ["default"]
     options = [word.partition("=") for word in own]
-    one = len(options) == 1 and all(any(word.startswith(f"{options[0][0]}=") for word in words) for words in alike)
+    # A title without options has their defaults.
+    valued = [words for words in alike if any("=" in word for word in words)]
+    one = len(options) == 1 and all(any(word.startswith(f"{options[0][0]}=") for word in words) for words in valued)
     return options[0][2] if one and options[0][2] else " ".join(own)
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import mean as arithmetic_mean
 
 import numpy as np
@@ -84,7 +85,7 @@ class Setting:
         name = self.family.partition(" ")[0]
         return not f"{self.label} ".startswith(f"{name} ")
 
-    @property
+    @cached_property
     def accuracy(self) -> Estimate:
         """Accuracy on the first deployment."""
         return mean([result.utility.accuracy for result in self.results])
@@ -94,12 +95,12 @@ class Setting:
         """Accuracy of the models of the same seeds without the defense."""
         return mean([result.utility.baseline for result in self.results])
 
-    @property
+    @cached_property
     def change(self) -> Estimate:
         """Accuracy less that of the model of the same seed without the defense."""
         return mean([change(result) for result in self.results])
 
-    @property
+    @cached_property
     def leakage(self) -> Estimate:
         """Worst-case leakage gain."""
         return self._of_worst(lambda worst: worst.leakage_gain)
@@ -149,7 +150,7 @@ class Setting:
         cases = [result.worst_case for result in self.results if result.worst_case]
         return next((case for case in cases if case.label == self.attack), None)
 
-    @property
+    @cached_property
     def identified(self) -> Estimate:
         """The share of pictures that the best attack of each seed identifies; unknown where a seed has none."""
         known = [result.identified.top_1 for result in self.results if result.identified]
@@ -189,7 +190,7 @@ class Setting:
         names = [result.worst_case.label for result in self.results if result.worst_case]
         return Counter(names).most_common(1)[0][0] if names else "none was run"
 
-    @property
+    @cached_property
     def attacks(self) -> list[AttackRecord]:
         """Every attack on every deployment."""
         rows: dict[tuple[str, str], list[AttackRecord]] = {}

@@ -95,7 +95,7 @@ def test_a_mark_says_what_it_is_and_leads_to_its_setting(noise):
     assert said.startswith(
         "gaussian-noise sigma=0.5: accuracy 77.4 % (73.8 to 81.0), leakage gain 64.0 % (62.5 to 65.5)"
     )
-    assert said == told(noise, noise.settings[1]).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == told(noise)["g1-s1"].replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_a_setting_that_lacks_a_figure_has_no_mark_there(runs, noise):

@@ -25,7 +25,9 @@ def opened(browse, report, **screen):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_readers_with_weak_eyes_or_a_screen_reader_meet_no_barrier(browse, report, dark):
-    assert barriers(opened(browse, report, dark=dark)) == []
+    driver = opened(browse, report, dark=dark)
+    driver.execute_script("for (const folded of document.querySelectorAll('details')) folded.open = true")
+    assert barriers(driver) == []
 
 
 def test_the_page_asks_for_nothing_and_its_console_is_empty(browse, report):
@@ -68,6 +70,16 @@ def test_the_keyboard_reaches_every_mark_and_follows_it(browse, report):
     assert said == ["no defense", "gaussian-noise sigma=0.5", "gaussian-noise sigma=2.0"]
     ActionChains(driver).send_keys(Keys.END, Keys.ENTER).perform()
     assert driver.current_url.endswith("#g1-s2")
+
+
+def test_a_link_to_a_setting_unfolds_the_page_of_its_defense(browse, report):
+    from selenium.webdriver.common.by import By
+
+    driver = opened(browse, report)
+    driver.get(f"{report.as_uri()}#g1-s2")
+    pages = driver.find_elements(By.CSS_SELECTOR, "details.defense")
+    assert [page.get_attribute("open") for page in pages] == [None, "true"]
+    assert driver.find_element(By.ID, "g1-s2").is_displayed()
 
 
 @pytest.mark.parametrize("dark", [False, True])
