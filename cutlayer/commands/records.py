@@ -26,7 +26,7 @@ def index(runs: Runs = Path("runs"), /) -> None:
     for path, error in damaged:
         say(f"{path} is damaged ({reason(error)}), and is left out")
     finished, trainings, updates, classes = (counts[kind] for kind in ("run", "training", "update", "class-level"))
-    tell(f"The index holds {finished:,} runs, {trainings:,} trainings, and of studies {updates + classes:,} cells.")
+    tell(f"The index holds runs: {finished:,}, trainings: {trainings:,}, cells of studies: {updates + classes:,}.")
 
 
 def export(

@@ -18,6 +18,7 @@ from typing import get_type_hints
 from cutlayer.bounded import reason
 from cutlayer.cloud.training import trackers
 from cutlayer.errors import ConfigError
+from cutlayer.foreign import cell
 from cutlayer.machine.files import check_writable, new_file, new_path
 from cutlayer.records import reading
 from cutlayer.records.long_table import Row, rows
@@ -47,6 +48,8 @@ BATCH = 50_000
 def to_csv(runs: Path, path: Path) -> int:
     """Write the table as CSV in UTF-8; what is not known is empty. Returns the number of rows.
 
+    Texts of others are written so that no spreadsheet computes them; see `cutlayer.foreign.cell`.
+
     Raises:
         CutlayerError: There are no runs.
         WriteError: It cannot be written.
@@ -58,7 +61,7 @@ def to_csv(runs: Path, path: Path) -> int:
         writer = csv.writer(text)
         writer.writerow(COLUMNS)
         for row in rows(runs):
-            writer.writerow(astuple(row))
+            writer.writerow(map(cell, astuple(row)))
             written += 1
         text.detach()
     return written

@@ -88,6 +88,14 @@ def test_csv_is_read_back(runs, tmp_path, capsys):
     assert capsys.readouterr().out == f"{len(expected):,} rows are in {(tmp_path / 'all.csv').resolve()}\n"
 
 
+def test_a_name_is_no_formula_for_a_spreadsheet_and_turns_no_line_around(tmp_path):
+    result = replace(load_result(conftest.result("a" * 12, 0.0)), name="=1+1\u202e")
+    write_json(tmp_path / "runs" / result.id / RESULT, dump(result))
+    export.to_csv(tmp_path / "runs", tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["name"] for row in csv.DictReader(file)} == {"'=1+1\\u202e"}
+
+
 def test_parquet_is_read_back(runs, tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
     monkeypatch.setattr(export, "BATCH", 100)

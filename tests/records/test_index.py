@@ -284,7 +284,7 @@ def test_the_command_says_what_is_there_and_what_is_damaged(tmp_path, capsys):
     (tmp_path / "broken" / RESULT).write_text("[]")
     cli.app().cli(args=["index", str(tmp_path)])
     told = capsys.readouterr()
-    assert told.out == "The index holds 1 runs, 0 trainings, and of studies 0 cells.\n"
+    assert told.out == "The index holds runs: 1, trainings: 0, cells of studies: 0.\n"
     with closing(sqlite3.connect(tmp_path / "index.sqlite")) as database:
         docs = (ROOT / "docs" / "experiments.md").read_text()
         queries = re.findall(r'^sqlite3 runs/index.sqlite "(.*)"$', docs, re.MULTILINE)
