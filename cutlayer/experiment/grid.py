@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,13 +69,16 @@ def run_grid(
         roots = {"runs": str(runs.absolute()), "data_root": _text(data_root), "threads": engine.cpus}
         tasks = list(planned(pending, roots, _text(weights_root)))
         failed, by_id = dict[str, str](), {experiment.id: experiment for experiment in pending}
-        for done, outcome in enumerate(engine.run(tasks, runs / WORK), 1):
-            _tell(f"[{done}/{len(tasks)}]", outcome, by_id.get(outcome.key), say)
-            if outcome.error and outcome.key in by_id:
-                failed[outcome.key] = outcome.error
-                if not (runs / outcome.key / FAILED).exists():  # the process could not write it
-                    write_failure(runs / outcome.key, outcome.error, outcome.traceback)
-        delete(runs / WORK)
+        try:
+            with closing(engine.run(tasks, runs / WORK)) as outcomes:
+                for done, outcome in enumerate(outcomes, 1):
+                    _tell(f"[{done}/{len(tasks)}]", outcome, by_id.get(outcome.key), say)
+                    if outcome.error and outcome.key in by_id:
+                        failed[outcome.key] = outcome.error
+                        if not (runs / outcome.key / FAILED).exists():  # the process could not write it
+                            write_failure(runs / outcome.key, outcome.error, outcome.traceback)
+        finally:
+            delete(runs / WORK)
         found = [read_finished(runs / experiment.id, say) for experiment in experiments]
         return [result for result in found if result is not None], failed
 

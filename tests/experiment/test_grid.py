@@ -99,13 +99,13 @@ class Here(Engine):
     """Runs tasks in this process, which has imported everything."""
 
     def run(self, tasks, work):
-        return map(call, tasks)
+        yield from map(call, tasks)
 
 
 class Unused(Engine):
     def run(self, tasks, work):
         assert not tasks
-        return iter(())
+        yield from ()
 
 
 def test_what_is_finished_is_not_run_again(alone):

@@ -8,7 +8,7 @@ import os
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,9 @@ class Outcome:
     traceback: str = ""
 
 
+Outcomes = Generator[Outcome, None, None]
+
+
 @dataclass(kw_only=True)
 class Engine(ABC):
     """Runs tasks.
@@ -73,12 +76,12 @@ class Engine(ABC):
     cpus: Threads = 1
 
     @abstractmethod
-    def run(self, tasks: Sequence[Task], work: Path) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
         """Run all tasks, and give the outcome of each as soon as it is known.
 
         A task begins when all those have succeeded that it names in `after`; where one failed, it is not run, and its
         outcome says so. One that fails, or whose process dies, does not stop the others. What still runs is ended when
-        the iterator is closed.
+        the generator is closed.
 
         Args:
             tasks: The tasks, each after those that it waits for.

@@ -6,24 +6,25 @@ Each place is a pool of one process, so that one that dies takes no other task w
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Task, Waiting, call, environment
+from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Outcomes, Task, Waiting, call, environment
 
 
 @dataclass(kw_only=True)
 class Local(Engine):
     """Processes on this machine."""
 
-    def run(self, tasks: Sequence[Task], work: Path) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
         """See `Engine`."""
         waiting, idle, running = Waiting(tasks), list[_Place](), dict[Future[Outcome], tuple[Task, _Place]]()
         try:
@@ -43,6 +44,7 @@ class Local(Engine):
         finally:
             for place in [*idle, *(place for _, place in running.values())]:
                 place.end()
+            gc.collect()  # gives back the semaphores of pools, although a command that is stopped leaves at once
 
 
 class _Place:
@@ -51,13 +53,21 @@ class _Place:
     def __init__(self, variables: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
-        with environment(variables):
-            self._pid = self.pool.submit(os.getpid).result()
+        try:
+            with environment(variables):
+                self._pid = self.pool.submit(os.getpid).result()
+        except BaseException:  # a stop, while the process begins
+            self._forget()
+            raise
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGTERM)
+        self._forget()
+
+    def _forget(self) -> None:
         self.pool.shutdown(cancel_futures=True)
+        del self.pool
 
 
 def _begin() -> None:

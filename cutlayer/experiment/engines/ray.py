@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cutlayer.errors import ConfigError, Unreachable, missing_package
-from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Task, call, sentence, unfit
+from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Outcomes, Task, call, sentence, unfit
 from cutlayer.foreign import shown
 from cutlayer.options import Whole, Within
 
@@ -49,7 +49,7 @@ class Ray(Engine):
         except ModuleNotFoundError as error:
             raise ConfigError(f"The engine ray cannot be used: {missing_package(error)}") from error
 
-    def run(self, tasks: Sequence[Task], work: Path) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
         """See `Engine`. The tasks of a cluster are cancelled when this process ends."""
         import ray
 

@@ -6,13 +6,15 @@ import contextlib
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cutlayer.errors import ConfigError, missing_package
-from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Task, Waiting, call, environment, unfit
+from cutlayer.experiment.engines.base import LOST, Engine, Outcome, Outcomes, Task, Waiting, call, environment, unfit
 from cutlayer.options import Whole
 
 NAMES = {
@@ -63,7 +65,7 @@ class Slurm(Engine):
         except ModuleNotFoundError as error:
             raise ConfigError(f"The engine slurm cannot be used: {missing_package(error)}") from error
 
-    def run(self, tasks: Sequence[Task], work: Path) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
         """See `Engine`. The jobs run on after a `kill -9` of this process, and are cancelled by any other end."""
         import submitit
 
@@ -76,7 +78,7 @@ class Slurm(Engine):
             executor.update_parameters(timeout_min=self.minutes or FOREVER_MIN)
             yield from self._here(tasks, executor)
 
-    def _here(self, tasks: Sequence[Task], executor: Any) -> Iterator[Outcome]:
+    def _here(self, tasks: Sequence[Task], executor: Any) -> Outcomes:
         """Processes of this machine know no dependencies and no limit, so each begins when its turn has come."""
         waiting, running = Waiting(tasks), dict[str, tuple[Task, Any]]()
         try:
@@ -90,10 +92,11 @@ class Slurm(Engine):
                 time.sleep(EVERY_HERE_S)
         finally:
             for _, job in running.values():
-                job.cancel()
-                job.wait()
+                _kill(int(job.job_id))
+                while not job.done():
+                    time.sleep(EVERY_HERE_S)
 
-    def _submitted(self, tasks: Sequence[Task], executor: Any) -> Iterator[Outcome]:
+    def _submitted(self, tasks: Sequence[Task], executor: Any) -> Outcomes:
         """Everything is submitted at once; Slurm lets a job wait for those before it.
 
         Tasks that wait for the same ones make an array, of which `workers` run at once.
@@ -129,6 +132,15 @@ class Slurm(Engine):
             for key in left:
                 if key in jobs:
                     jobs[key].cancel(check=False)
+
+
+def _kill(pid: int) -> None:
+    """End a process of submitit and the one that it watches, which otherwise print where they were."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def call_after(task: Task, before: dict[str, Any]) -> Outcome:
