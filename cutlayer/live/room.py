@@ -243,7 +243,7 @@ class Room:
             "switchable": [
                 {
                     "defense": name,
-                    "title": name.replace("-", " "),
+                    "title": name.replace("-noise", " noise"),
                     "knob": knob(name),
                     "values": list(values),
                     "javascript": name in IN_JAVASCRIPT,

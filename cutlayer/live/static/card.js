@@ -123,7 +123,7 @@ export class Card {
     say(this.find(".answer strong"), answer ? answer.label : "");
     say(this.find(".answer span"), answer ? percent(answer.share) : "");
     this.verdict(device.candidate);
-    for (const tile of this.tiles.values()) tile.words();
+    for (const tile of this.tiles.values()) tile.words(device.shares_original);
     showStages(this.find("footer"), device);
   }
 
@@ -194,13 +194,14 @@ class Tile {
     this.picture.show(rebuilt.picture);
   }
 
-  words() {
+  words(shared) {
     if (!this.rebuilt) return;
+    const unscored = shared ? "not scored: what the device saw came too late" : "not scored: the picture stays on the device";
     const { leakage_gain: leak, psnr_db: psnr } = this.rebuilt;
     this.root.classList.toggle("unscored", leak === null);
     this.root.style.setProperty("--leak", Math.min(1, Math.max(0, leak ?? 0)));
     const line = this.root.querySelector(".leak");
-    const words = leak === null ? ["not scored: the picture stays on the device"] : [element("strong", percent(Math.max(0, leak))), element("span", "leaked")];
+    const words = leak === null ? [unscored] : [element("strong", percent(Math.max(0, leak))), element("span", "leaked")];
     if (psnr !== null) words.push(element("span", `${psnr.toFixed(1)}\u202fdB`));
     line.replaceChildren(...words);
   }

@@ -30,7 +30,7 @@ export function stepName(step, n) {
 export function defenseWords(title) {
   const [name, ...options] = String(title).split(" ");
   if (name === "none") return "no defense";
-  return [name.replaceAll("-", " "), ...options.map((option) => option.replace("=", " "))].join(", ");
+  return [name.replace("-noise", " noise"), ...options.map((option) => option.replace("=", " "))].join(", ");
 }
 
 // `ridge: a linear formula for every small part` as a name and what it means.

@@ -203,7 +203,10 @@ def test_pictures_of_different_frames_never_stand_side_by_side(room, browse):
     assert text(driver, "[data-attacker=decoder] .waiting") == "Waiting for a frame"
     assert shown(driver, "document.querySelector('[data-attacker=decoder] canvas')").max() == 0
     assert text(driver, "[data-attacker=decoder] .leak") == ""
-    room.tell(**frame_message(WHITE, GREY, frame=3))
+    late["rebuilt"][0] |= {"leakage_gain": None, "psnr_db": None}
+    room.tell(**late | {"rebuilt": late["rebuilt"][:1], "frame": 3})
+    until(driver, "document.querySelector('.leak').innerText === 'not scored: what the device saw came too late'")
+    room.tell(**frame_message(WHITE, GREY, frame=4))
     until(driver, "!document.querySelector('.card.late') && document.querySelector('[data-attacker=decoder] strong')")
     # Consent is withdrawn: what was seen is gone at once.
     room.tell(**device_message(shares_original=False))
