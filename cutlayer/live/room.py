@@ -336,6 +336,8 @@ class Room:
             device = self._devices.get(device_id)
             if device is None:
                 return
+            if not device.introduction.shares_original:  # any more: the frame came before its user took it back
+                picture = picture._replace(original=None)
             device.picture = picture
             device.picture_version += 1
             device.version += 1

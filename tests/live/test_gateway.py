@@ -19,6 +19,7 @@ from cutlayer.cloud.service import Service
 from cutlayer.edge.wishes import Wish
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.live import gateway
+from cutlayer.live.device import Picture
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import open_split
 from cutlayer.wire.codecs.packed import codec_named, decode
@@ -179,6 +180,10 @@ def test_an_original_is_taken_only_from_a_phone_that_shares(room):
     phone.hear("joined")
     send()
     assert phone.hear("denied")["status"] == 403
+    # The attackers may still work on a frame whose original was shared.
+    room.room.show(welcome["id"], Picture(0, "data:image/png;base64,", (), None))
+    [shown] = [message for message in room.room.messages({}) if message["type"] == "frame"]
+    assert shown["original"] is None
     phone.close()
 
 
