@@ -302,3 +302,13 @@ def test_files_that_do_not_work_together_are_refused(folder, scheme, listening, 
     start = partial(listen, SOCKETS[scheme], Echo()) if listening else partial(connect, SOCKETS[scheme])
     with pytest.raises(ConfigError, match=reason):
         start(security=security(folder, files))
+
+
+@pytest.mark.parametrize(("owner", "said"), [("ours", []), ("expired", ["certificate has expired"])])
+def test_a_server_warns_of_a_certificate_that_no_client_trusts_and_of_no_other(folder, caplog, owner, said):
+    own = security(folder / owner, {"cert": "server.pem", "key": "server.key"})
+    with caplog.at_level(logging.WARNING, "cutlayer"):
+        listen("grpc://127.0.0.1:0", Echo(), security=own).close()
+    warned = [text for record in caplog.records if "No client will trust" in (text := record.getMessage())]
+    assert len(warned) == len(said)
+    assert all(why in text for why, text in zip(said, warned, strict=True))

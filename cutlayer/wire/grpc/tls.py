@@ -108,7 +108,7 @@ class Admission:
         return None
 
     def _say_expired(self) -> None:
-        if self._files is not None and (fault := _fault(self._security)):
+        if self._files is not None and (fault := _fault(self._security, serves=True)):
             log.warning(
                 "No client will trust %s: %s; write new files with `cutlayer certs init`.", self._security.cert, fault
             )
@@ -198,21 +198,25 @@ def _speaks_tls(address: Address) -> str:
 def _refused(address: Address, security: Security) -> str:
     if not security.cert:
         return f"{address} asks for a certificate; give --cert and --key."
-    fault = _fault(security) or "its --ca is not the authority that signed it"
+    fault = _fault(security, serves=False) or "its --ca is not the authority that signed it"
     return f"{address} does not accept this side's certificate: {fault}."
 
 
-def _fault(security: Security) -> str | None:
-    """Return what is wrong with this side's certificate, apart from its authority, by a handshake in memory."""
-    here, there = (ssl.SSLContext(protocol) for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER))
-    here.check_hostname, here.verify_mode = False, ssl.CERT_NONE
-    there.verify_mode = ssl.CERT_REQUIRED
-    there.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    there.load_verify_locations(security.cert)
-    for side in (here, there):
+def _fault(security: Security, serves: bool) -> str | None:
+    """Return what is wrong with this side's certificate, apart from its authority, by a handshake in memory.
+
+    The other side checks it for the purpose that it has here: that of a server where it `serves`, else of a client.
+    """
+    client, server = (ssl.SSLContext(protocol) for protocol in (ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER))
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    checks = client if serves else server
+    checks.verify_mode = ssl.CERT_REQUIRED
+    checks.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    checks.load_verify_locations(security.cert)
+    for side in (client, server):
         side.load_cert_chain(str(security.cert), security.key)
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = here.wrap_bio(down, up), there.wrap_bio(up, down, server_side=True)
+    ends = client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)
     for end in ends * 2:
         try:
             end.do_handshake()
