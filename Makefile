@@ -173,6 +173,10 @@ bench-answers: $(READY) ## Measure what replies with an answer defense and a log
 bench-overhead: $(READY) ## Measure the time that the testbed adds to a request, over head, tail and the bare transport
 	$(BIN)/python benchmarks/overhead.py
 
+.PHONY: bench-live
+bench-live: $(READY) ## Measure the frames per second of a room with two devices, and the devices' times with and without attackers, in turns
+	$(BIN)/python benchmarks/live.py
+
 .PHONY: bench-profile
 bench-profile: $(READY) ## Measure the time that the edge pipeline adds to two ONNX sessions and a bare socket; import time and memory; the time of a profile
 	$(BIN)/python benchmarks/edge_profile.py

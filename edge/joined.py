@@ -13,7 +13,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +94,7 @@ def join(
     data_root: Path | None = None,
     security: Security | None = None,
     stop: threading.Event | None = None,
+    traced: Callable[[Trace], object] | None = None,
 ) -> None:
     """Join a room and send frames until Ctrl-C or SIGTERM, until `stop` is set, or until `count` were answered.
 
@@ -115,6 +116,7 @@ def join(
         data_root: Folder of the data sets that are not embedded.
         security: Only its `insecure` counts: plain text between machines.
         stop: Set by another thread to end it.
+        traced: Called with the times of each request that was answered.
 
     Raises:
         ConfigError: The code, the token or an option is not valid, or the room is full.
@@ -137,7 +139,7 @@ def join(
             insecure, scratch,
         )  # fmt: skip
         opened.callback(device.close)
-        device.run(count, stop or threading.Event())
+        device.run(count, stop or threading.Event(), traced)
 
 
 class _Joined:
@@ -155,7 +157,9 @@ class _Joined:
         self._threads: list[threading.Thread] = []
         self._status_ns = 0
 
-    def run(self, count: int | None, stop: threading.Event) -> None:
+    def run(
+        self, count: int | None, stop: threading.Event, traced: Callable[[Trace], object] | None
+    ) -> None:  # fmt: skip
         """Send frames until the end."""
         self._enter()
         tell(f"joined {self._code.origin} as {self._name!r}")
@@ -173,8 +177,10 @@ class _Joined:
                 if self._told.away.is_set():
                     raise Gone("The server has forgotten this device.")
                 self._heed()
-                self._send(frame.image, number)
+                trace = self._send(frame.image, number)
                 answered += 1
+                if traced is not None:
+                    traced(trace)
             except WireError as error:
                 say(f"{error} Waiting for the server.")
                 self._come_back(stop)
@@ -262,7 +268,7 @@ class _Joined:
     def _title(self, wish: Wish) -> str:
         return wish.title if wish.strength else Wish().title
 
-    def _send(self, image: NDArray[np.float32], number: int) -> None:
+    def _send(self, image: NDArray[np.float32], number: int) -> Trace:
         assert self._edge is not None
         if self._share:
             self._post("original", np.rint(image[0] * 255).astype(np.uint8).tobytes(), number)
@@ -271,6 +277,7 @@ class _Joined:
         if now_ns - self._status_ns > STATUS_EACH_S * 1e9:
             self._status_ns = now_ns
             self._post("status", _status(trace, number), None)
+        return trace
 
     def _post(self, what: str, content: object, frame: int | None) -> None:
         with contextlib.suppress(queue.Full):

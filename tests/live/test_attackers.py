@@ -211,7 +211,7 @@ def clear_then_loud(page):
     clear = [page.until(lambda message: message["type"] == "frame")["rebuilt"][0]["leakage_gain"] for _ in range(8)]
     assert np.median(clear) > 0.7
     shown = page.until(lambda message: message.get("candidate"))
-    assert (shown["candidate"]["rank"], shown["candidate"]["of"]) == (1, 60)
+    assert (shown["candidate"]["rank"], shown["candidate"]["of"]) == (1, 30)
     page.wish(shown["id"], "gaussian-noise", sigma=10)
     page.until(lambda message: message.get("defense") == "gaussian-noise sigma=10")
     page.until(lambda message: "knows gaussian-noise sigma=10" in json.dumps(message))
