@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 
 from cutlayer.live.prepare import DATA, usual_split
 from cutlayer.live.serve import Opened, open_room
+from cutlayer.percentiles import percentile
 from cutlayer.terminal import say, tell
 
 DEVICES = ("first", "second")
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="turns with attackers, and as many without")
     given = parser.parse_args()
     split = usual_split(given.out, DATA, None, 0)
-    ends: dict[str, list[float]] = defaultdict(list)
+    ends: dict[str, list[int]] = defaultdict(list)
     pictures: list[float] = []
     for turn in range(2 * given.turns):
         attackers = ("ridge", "decoder") if turn % 2 == 0 else ()
@@ -52,8 +53,8 @@ def main() -> None:
     tell(f"pictures per second and device on the page: least {min(pictures):.1f}, all {rates(pictures)}")
 
 
-def measured(opened: Opened, rate: float, seconds: float, attacked: bool) -> tuple[list[float], list[float]]:
-    """End-to-end times of the devices in ms, and the frames per second that a page gets of each, if it gets any."""
+def measured(opened: Opened, rate: float, seconds: float, attacked: bool) -> tuple[list[int], list[float]]:
+    """End-to-end times of the devices in ns, and the frames per second that a page gets of each, if it gets any."""
     base, _, token = opened.screen.partition("#")
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -71,7 +72,7 @@ def measured(opened: Opened, rate: float, seconds: float, attacked: bool) -> tup
         counts, began = count_pictures(page, devices, seconds)
         for device in devices:
             device.wait(READY_S)
-        times = [time for name in DEVICES for time in np.load(f"{scratch}/{name}.npy")]
+        times = [int(ns) for name in DEVICES for ns in np.load(f"{scratch}/{name}.npy")]
     return times, [n / (time_s - began) for n, time_s in counts.values()]
 
 
@@ -109,10 +110,11 @@ def count_pictures(page: object, devices: list[subprocess.Popen[bytes]], seconds
     return counts, began
 
 
-def said(times: list[float]) -> str:
+def said(times: list[int]) -> str:
     """Percentiles, with the number of requests."""
-    p50, p95, p99 = np.percentile(times, (50, 95, 99))
-    return f"end to end p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms (n = {len(times):,})"
+    values = ((q, percentile(np.array(times, np.int64), q)) for q in (50, 95))
+    shown = ", ".join(f"p{q} {'-' if value is None else f'{value / 1e6:.2f} ms'}" for q, value in values)
+    return f"end to end {shown} (n = {len(times):,})"
 
 
 def rates(values: list[float]) -> str:

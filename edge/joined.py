@@ -31,7 +31,7 @@ from cutlayer.edge.frames import Frame, Frames, Planned, Sent
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.room_client import MOST_FILE_BYTES, Gone, RoomClient
 from cutlayer.edge.wishes import Consent, Wish
-from cutlayer.errors import ConfigError, CutlayerError, DataError, DecodeError, WireError
+from cutlayer.errors import ConfigError, CutlayerError, DataError, DecodeError, SplitError, WireError
 from cutlayer.models.manifest import HEAD_ONNX, LEARNED, MANIFEST
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder, open_split
@@ -126,16 +126,20 @@ def join(
     """
     consent, insecure = consent or Consent(), bool(security and security.insecure)
     if code.scheme == "http":
-        Security(insecure=insecure).refuse_plain_text(Address("http", code.host, code.port), ())
+        _refuse_plain_text(Address("http", code.host, code.port), insecure)
     with contextlib.ExitStack() as opened:
         scratch = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="cutlayer-")))
         client = RoomClient(code)
         opened.callback(client.close)
-        split = _fetch(client, scratch)
+        try:
+            split = _fetch(client, scratch)
+            head = split.head(threads=threads)
+        except SplitError as error:
+            raise SplitError(f"What the room at {code.origin} has sent cannot be used: {error}") from None
         frames = _frames(split, camera, images, data, seed, data_root)
         opened.callback(frames.close)
         device = _Joined(
-            code, client, split, split.head(threads=threads), frames, consent, name, transport, share_original, rate,
+            code, client, split, head, frames, consent, name, transport, share_original, rate,
             insecure, scratch,
         )  # fmt: skip
         opened.callback(device.close)
@@ -182,7 +186,7 @@ class _Joined:
                 if traced is not None:
                     traced(trace)
             except WireError as error:
-                say(f"{error} Waiting for the server.")
+                say(f"The room at {self._code.origin} is away ({type(error).__name__}); waiting for it.")
                 self._come_back(stop)
                 due = time.monotonic()
             number += 1
@@ -243,7 +247,7 @@ class _Joined:
                 self._enter()
             except WireError:
                 continue
-            say("The server is back; joined again.")
+            say("The room is back; joined again.")
             return
 
     def _heed(self) -> None:
@@ -415,6 +419,15 @@ def _fetch(client: RoomClient, folder: Path) -> SplitFolder:
             split = open_split(folder)
             wanted += [LEARNED] if LEARNED in split.manifest.files else []
     return split
+
+
+def _refuse_plain_text(address: Address, insecure: bool) -> None:
+    if address.leaves_machine and not insecure:
+        raise ConfigError(
+            f"{address} is on another machine, so smashed data would cross the network in plain text. Open the room "
+            "with --cert and --key (`cutlayer certs init` writes the files) and take its new code, or allow plain text "
+            "with --insecure."
+        )
 
 
 def _written(path: Path, text: str) -> Path:

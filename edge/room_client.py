@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from typing import Any, NoReturn
 
 from cutlayer.errors import ConfigError, DeadlineExceeded, DecodeError, Unreachable
@@ -14,6 +15,8 @@ from cutlayer.wire.join_code import JoinCode, fingerprint
 MOST_ANSWER_BYTES = 1 << 20
 MOST_FILE_BYTES = 256 << 20
 TIMEOUT_S = 10.0
+WHOLE_S = 120.0
+"""Seconds in which an answer must be complete."""
 
 
 class Gone(Unreachable):
@@ -63,7 +66,7 @@ class RoomClient:
                 connection.sock.settimeout(timeout_s or self._timeout_s)
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            content = answer.read(most_bytes + 1)
+            content = self._read(answer, most_bytes + 1)
         except ssl.SSLError as error:
             self._lost(f"TLS failed: {error.reason or error}")
         except TimeoutError:
@@ -88,6 +91,18 @@ class RoomClient:
         if not isinstance(read, dict):
             raise DecodeError(f"{self._code.origin} answers what no room answers; check the join code.")
         return read
+
+    def _read(self, answer: http.client.HTTPResponse, most_bytes: int) -> bytes:
+        """The body of an answer, which has to come as a whole within a time."""
+        parts, size, end = [], 0, time.monotonic() + WHOLE_S
+        while size < most_bytes and (part := answer.read1(min(1 << 16, most_bytes - size))):
+            parts.append(part)
+            size += len(part)
+            if time.monotonic() > end:
+                raise TimeoutError
+        if size < most_bytes:
+            answer.read()  # with it, the connection is free for the next request
+        return b"".join(parts)
 
     def close(self) -> None:
         """Close the connection; the next request opens another one."""

@@ -144,6 +144,8 @@ def stated(title: object) -> Wish | None:
     defense, *options = title.split(" ")
     try:
         pairs = dict(option.split("=") for option in options)
+        if len(pairs) != len(options):
+            return None
         return Wish(defense, checked(defense, {name: float(text) for name, text in pairs.items()}))
     except (ValueError, ConfigError):
         return None

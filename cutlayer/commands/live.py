@@ -61,6 +61,7 @@ def live(
 
     from cutlayer.live.prepare import DATA, usual_split
     from cutlayer.live.serve import open_room
+    from cutlayer.machine.files import check_writable
     from cutlayer.registry import ATTACKS
     from cutlayer.split_folder import open_split
 
@@ -69,6 +70,7 @@ def live(
         raise ConfigError("--attacks takes names from `cutlayer list attacks`, such as ridge,decoder.")
     for name in names:
         ATTACKS.load(name)
+    check_writable(out, "folder")
     folder = open_split(split) if split is not None else usual_split(out, data or DATA, data_root, seed)
     named = data or folder.manifest.data
     if named is None:

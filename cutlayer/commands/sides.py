@@ -220,6 +220,8 @@ def edge(
     """
     if (folder is not None) + train + (join is not None) != 1:
         raise ConfigError("Name either the folder of a split, or --train with --client K/N, or --join with a code.")
+    if join is None and (images or name or allow or at_least or share_original):
+        raise ConfigError("--images, --name, --allow, --at-least and --share-original go with --join and a code.")
     if join is not None:
         import socket
 

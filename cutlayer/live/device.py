@@ -158,6 +158,15 @@ class Device:
     device_ns: Mapping[str, int] = field(default_factory=dict)
     end_to_end_ns: int | None = None
 
+    def empty(self) -> None:
+        """Forget what was seen of it; pages are told so."""
+        if self.picture is not None:
+            self.picture = Picture(0, None, (), None)
+            self.picture_version += 1
+        self.prediction, self.end_to_end_ns, self.nbytes, self.defense = None, None, 0, "none"
+        self.server_ns, self.device_ns = {}, {}
+        self.arrivals.clear()
+
     def touched(self) -> None:
         """Note that it was heard of."""
         self.contact_ns = time.monotonic_ns()

@@ -105,7 +105,10 @@ class Room:
                 device = Device(f"d{next(self._numbers)}-{secrets.token_hex(4)}", said)
                 self._devices[device.id] = device
             else:
-                self._by_session.pop(device.introduction.session, None)
+                if device.introduction.session != said.session:
+                    # Perhaps another one of the same name, to whom nothing of the first belongs but its place.
+                    self._by_session.pop(device.introduction.session, None)
+                    device.empty()
                 device.introduction, device.refused = said, None
                 device.originals.clear()
                 device.waiting.clear()

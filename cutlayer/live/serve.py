@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -108,12 +107,11 @@ def open_room(
     classes = open_data(data, data_root, seed, shape=split.manifest.input.shape).classes
     room = Room(split.manifest, classes, most_devices)
     with ExitStack() as opened:
-        scratch = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="cutlayer-")))
         visitors = opened.enter_context(closing(Visitors()))
         limits = Limits(8, 0, BUDGET_BYTES, MOST_SAMPLES)
         service = Service(split.manifest, split.tail(threads=1), limits=limits, visitors=visitors, watch=room.see)
         opened.callback(service.drain, 1.0)
-        for name, secured in _listeners(security, tokens, scratch).items():
+        for name, secured in _listeners(security, tokens, out).items():
             server = listen(str(Address(name, host, 0)), service, security=secured, visitors=visitors)
             opened.enter_context(closing(server))
             room.addresses[name] = str(Address(name, reached, server.address.port))
@@ -143,9 +141,9 @@ def check_images(split: SplitFolder) -> None:
         )
 
 
-def _listeners(security: Security, tokens: Tokens, scratch: Path) -> dict[str, Security]:
+def _listeners(security: Security, tokens: Tokens, out: Path) -> dict[str, Security]:
     """The transports at which devices are answered: those that these files encrypt, or all where nothing has to be."""
-    token = scratch / "token"
+    token = out / "join-token"
     with new_file(token, 0o600) as file:
         file.write(tokens.join.encode())
     plain = Security(insecure=security.insecure)

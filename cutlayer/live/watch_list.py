@@ -38,8 +38,6 @@ class WatchList:
     def __init__(self, images: NDArray[np.float32], head: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         images = images[:MOST]
         self._images, self._known = bytes_of(images), head(images)
-        flat = self._known.reshape(len(images), -1)
-        self._spread = float(np.square(flat - flat.mean(0)).sum(1).mean())
         self._expected: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._pictures: dict[int, str] = {}
 
@@ -64,9 +62,15 @@ class WatchList:
                 return None
             rank = 1 + int((distances < distances[true].min()).sum())
         apart = float(np.square(difference[first] - difference[second]).sum())
-        noise = described(wish)[0] * smashed.size
-        clear = distances[second] - distances[first] > CLEAR * apart
-        near = distances[first] < 1.2 * noise + STRAY * self._spread
+        expected = self._behind(wish)
+        spread = float(np.square(expected - expected.mean(0)).sum(1).mean())
+        # What the draws of the defense add to every squared distance, and how much that varies from frame to frame.
+        each = described(wish)[0]
+        if wish.defense == "dropout":
+            each = wish.value * (1 - wish.value) * float(np.square(self._known).mean())
+        noise, doubt = each * smashed.size, 3 * each * float(np.sqrt(2 * smashed.size))
+        clear = distances[second] - distances[first] > CLEAR * apart and apart > (8**2) * each
+        near = distances[first] < noise + doubt + STRAY * spread and doubt < STRAY * spread
         return {
             "index": first, "of": len(distances), "rank": rank, "sure": bool(clear and near),
             "picture": self._picture(first),

@@ -194,3 +194,16 @@ def test_hostile_text_reaches_no_page_as_it_is():
     assert message["name"].isprintable()
     assert message["defense"].isprintable()
     assert len(message["defense"]) <= 64
+
+
+def test_whoever_takes_the_name_of_another_gets_nothing_that_was_seen_of_it():
+    there, told = room(), {}
+    device = there.join(introduced("one", share_original=True))
+    there.see(seen("session-one", 1))
+    there.show(device.id, Picture(1, "data:original", (), {"index": 17}))
+    there.messages(told)
+    there.gone_quiet(device.id)
+    assert there.join(introduced("one", session="a stranger", share_original=True)) is device
+    card, frame = there.messages(told)
+    assert (card["prediction"], card["candidate"], card["stages_ms"]) == (None, None, {})
+    assert (frame["original"], frame["rebuilt"]) == (None, [])
