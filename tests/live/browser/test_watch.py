@@ -8,6 +8,8 @@ import pytest
 
 from cutlayer.cloud.tap import Tap
 from cutlayer.data.load import load
+from cutlayer.errors import SplitError
+from cutlayer.live.watching import watch_tap
 from cutlayer.spec import image_spec
 from cutlayer.split_folder import open_split
 from tests.browser import barriers, errors
@@ -84,6 +86,6 @@ def test_the_tap_of_another_split_is_refused(split, tmp_path):
     with serving(tmp_path / "other", "inprocess", tap=tap) as client:
         edge_at(tmp_path / "other", client).infer(load("digits", None, 0).test.inputs[:1], 0)
     tap.close()
-    done = subprocess.run(command(split, tmp_path / "tap"), capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 2
-    assert "was recorded for tiny@relu" in done.stderr
+    watched = watch_tap(tmp_path / "tap", open_split(split), "digits", out=tmp_path / "out", attackers=("ridge",))
+    with pytest.raises(SplitError, match="was recorded for tiny@relu"), watched:
+        pass
