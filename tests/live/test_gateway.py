@@ -90,6 +90,16 @@ def joined(room, **changes):
     return phone, phone.hear("joined")
 
 
+def taken(room):
+    """The frame that has arrived, of which the room may learn just after the answer has left."""
+    end, pause = time.monotonic() + WAIT_S, threading.Event()
+    while not (frames := room.room.take()):
+        assert time.monotonic() < end
+        pause.wait(0.01)
+    [waiting] = frames
+    return waiting
+
+
 def request(split, smashed, number, codec="raw", defense="none"):
     manifest = split.manifest
     parameters = {"protocol": 1, "session": SESSION, "secret": "s" * 32, "defense": defense}
@@ -128,7 +138,7 @@ def test_the_room_sees_the_frames_of_a_phone(room):
     phone.say(type="status", stages_ns={"head": 5}, bytes=288, end_to_end_ns=7_000_000, frame=5, refused=None)
     phone.say(type="original", frame=5, data="")
     phone.hear("denied")  # so that the status has been read
-    [waiting] = room.room.take()
+    waiting = taken(room)
     assert (waiting.device, waiting.frame.number, waiting.original) == (welcome["id"], 5, None)
     np.testing.assert_array_equal(waiting.frame.smashed, smashed)
     assert waiting.frame.wish == Wish("gaussian-noise", {"sigma": 0.5})
@@ -174,7 +184,7 @@ def test_an_original_is_taken_only_from_a_phone_that_shares(room):
     send()
     phone.socket.send(framed(request(room.split, room.split.head()(images(1)), 0), 1))
     phone.answer()
-    [waiting] = room.room.take()
+    waiting = taken(room)
     assert waiting.original.tobytes() == pixels
     phone.say(type="join", **changed | {"share_original": False})
     phone.hear("joined")
