@@ -53,10 +53,10 @@ def export(
     if sum(target is not None for target in (parquet, csv, tensorboard, mlflow)) != 1:
         raise ConfigError("Name exactly one target: --parquet FILE, --csv FILE, --tensorboard DIR or --mlflow URI.")
     if parquet is not None:
-        tell(f"{to_parquet(runs, parquet):,} rows are in {parquet.resolve()}")
+        tell(f"{to_parquet(runs, parquet, say):,} rows are in {parquet.resolve()}")
     elif csv is not None:
-        tell(f"{to_csv(runs, csv):,} rows are in {csv.resolve()}")
+        tell(f"{to_csv(runs, csv, say):,} rows are in {csv.resolve()}")
     elif tensorboard is not None:
-        tell(f"{to_tensorboard(runs, tensorboard):,} records are in {tensorboard.resolve()}")
+        tell(f"{to_tensorboard(runs, tensorboard, say):,} records are in {tensorboard.resolve()}")
     elif mlflow is not None:
-        tell(f"{to_mlflow(runs, mlflow):,} records are in the experiment cutlayer at {mlflow}")
+        tell(f"{to_mlflow(runs, mlflow, say):,} records are in the experiment cutlayer at {mlflow}")

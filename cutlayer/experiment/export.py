@@ -20,6 +20,7 @@ from cutlayer.cloud.training import trackers
 from cutlayer.errors import ConfigError
 from cutlayer.foreign import cell
 from cutlayer.machine.files import check_writable, new_file, new_path
+from cutlayer.models.kept import Say
 from cutlayer.records import reading
 from cutlayer.records.long_table import Row, rows
 
@@ -45,10 +46,11 @@ BATCH = 50_000
 """Rows of a Parquet file that are in memory at once."""
 
 
-def to_csv(runs: Path, path: Path) -> int:
+def to_csv(runs: Path, path: Path, say: Say) -> int:
     """Write the table as CSV in UTF-8; what is not known is empty. Returns the number of rows.
 
-    Texts of others are written so that no spreadsheet computes them; see `cutlayer.foreign.cell`.
+    Texts of others are written so that no spreadsheet computes them; see `cutlayer.foreign.cell`. `say` is called with
+    a sentence for each record that is left out.
 
     Raises:
         CutlayerError: There are no runs.
@@ -60,15 +62,15 @@ def to_csv(runs: Path, path: Path) -> int:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text)
         writer.writerow(COLUMNS)
-        for row in rows(runs):
+        for row in rows(runs, say):
             writer.writerow(map(cell, astuple(row)))
             written += 1
         text.detach()
     return written
 
 
-def to_parquet(runs: Path, path: Path) -> int:
-    """Write the table as Parquet; what is not known is null. Returns the number of rows. Raises as `to_csv` does."""
+def to_parquet(runs: Path, path: Path, say: Say) -> int:
+    """Write the table as Parquet; what is not known is null. See `to_csv`."""
     import pyarrow
     from pyarrow import parquet
 
@@ -78,14 +80,14 @@ def to_parquet(runs: Path, path: Path) -> int:
     schema = pyarrow.schema([(name, types[hints[name]]) for name in COLUMNS])
     count = 0
     with new_path(path) as part, parquet.ParquetWriter(part, schema) as writer:
-        for batch in _batches(rows(runs)):
+        for batch in _batches(rows(runs, say)):
             columns = list(zip(*map(astuple, batch), strict=True))
             writer.write_table(pyarrow.table(list(map(list, columns)), schema=schema))
             count += len(batch)
     return count
 
 
-def to_tensorboard(runs: Path, folder: Path) -> int:
+def to_tensorboard(runs: Path, folder: Path, say: Say) -> int:
     """Write event files, a folder for each record: its figures as scalars, its axes as hyper-parameters.
 
     Returns:
@@ -99,7 +101,7 @@ def to_tensorboard(runs: Path, folder: Path) -> int:
 
     check_writable(folder, "folder")
     written = 0
-    for record in _by_record(rows(runs)):
+    for record in _by_record(rows(runs, say)):
         written += 1
         if record[0].kind == "training":
             continue
@@ -115,12 +117,13 @@ def to_tensorboard(runs: Path, folder: Path) -> int:
     return written
 
 
-def to_mlflow(runs: Path, uri: str) -> int:
+def to_mlflow(runs: Path, uri: str, say: Say) -> int:
     """Write a run for each record into MLflow's experiment ``cutlayer``, in place of one that was exported before.
 
     Args:
         runs: Folder of the runs.
         uri: Address of a server, or of a folder, as MLflow's tracking URI.
+        say: See `rows`.
 
     Returns:
         The number of records.
@@ -136,7 +139,7 @@ def to_mlflow(runs: Path, uri: str) -> int:
         experiment = mlflow.set_experiment("cutlayer")
         client = mlflow.MlflowClient()
         written = 0
-        for record in _by_record(rows(runs)):
+        for record in _by_record(rows(runs, say)):
             first, written = record[0], written + 1
             tags = {"cutlayer.id": first.id, "cutlayer.kind": first.kind}
             found = client.search_runs([experiment.experiment_id], f"tags.`cutlayer.id` = '{_named(first.id)}'")

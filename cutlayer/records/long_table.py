@@ -7,7 +7,7 @@ of requests, or a size), ``update`` and ``class-level`` (a metric of a cell of a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -83,29 +83,38 @@ class Row:
     infinite: int | None = None
 
 
-def rows(runs: Path) -> Iterator[Row]:
-    """The rows of all runs, studies and trainings under a folder; what is damaged is passed over.
+def rows(runs: Path, say: Callable[[str], None]) -> Iterator[Row]:
+    """The rows of all runs, studies and trainings under a folder.
+
+    Args:
+        runs: Folder of the runs.
+        say: Called with a sentence for each record that is damaged or unfinished, which has no row.
 
     Raises:
         CutlayerError: There is no folder, or nothing in it.
     """
-    for row in _all(runs):
+    for row in _all(runs, say):
         odd: dict[str, Any] = {
             name: plain(text) for name, text in vars(row).items() if isinstance(text, str) and not text.isascii()
         }
         yield replace(row, **odd) if odd else row
 
 
-def _all(runs: Path) -> Iterator[Row]:
-    for run in reading.read(runs, arrays=False)[0]:
+def _all(runs: Path, say: Callable[[str], None]) -> Iterator[Row]:
+    finished, unfinished = reading.read(runs, arrays=False)
+    (updates, odd_updates), (classes, odd_classes) = reading.studies(runs), reading.class_studies(runs)
+    trainings, odd_trainings = reading.trainings(runs)
+    for left_out in (*unfinished, *odd_updates, *odd_classes, *odd_trainings):
+        say(f"{left_out.name} is left out. {left_out.reason}")
+    for run in finished:
         yield from of_run(run.result, run.env)
-    for updates in reading.studies(runs)[0]:
-        for cell in updates.records:
-            yield from of_update(cell, updates.env)
-    for classes in reading.class_studies(runs)[0]:
-        for one in classes.records:
-            yield from of_class(one, classes.env)
-    for trained in reading.trainings(runs)[0]:
+    for study in updates:
+        for cell in study.records:
+            yield from of_update(cell, study.env)
+    for of_classes in classes:
+        for one in of_classes.records:
+            yield from of_class(one, of_classes.env)
+    for trained in trainings:
         yield from of_training(trained.record, trained.env)
 
 

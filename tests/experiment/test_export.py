@@ -45,7 +45,7 @@ def command(*words):
 
 def test_there_is_a_row_for_each_figure_with_all_that_it_depends_on(runs):
     result = load_result(conftest.result("b" * 12, 0.5))
-    found = [row for row in rows(runs) if row.id == result.id]
+    found = [row for row in rows(runs, print) if row.id == result.id]
     attacked = [row for row in found if row.metric == "mse"]
     assert len(attacked) == len(result.privacy)
     for row, attack in zip(attacked, result.privacy, strict=True):
@@ -68,10 +68,10 @@ def test_there_is_a_row_for_each_figure_with_all_that_it_depends_on(runs):
         assert requests[cost.deployment, "end_to_end_ns", "p50"] == cost.end_to_end["p50"]
         assert requests[cost.deployment, "head_ns", "p50"] == cost.stages["head"]["p50"]
     assert {row.metric for row in found} >= {"accuracy", "leakage_gain", "identified, watch list", "identified, pixels"}
-    (update,) = [row for row in rows(runs) if (row.kind, row.metric) == ("update", "psnr")]
+    (update,) = [row for row in rows(runs, print) if (row.kind, row.metric) == ("update", "psnr")]
     assert (update.samples, update.study, update.value) == (4, "abc", 20.0)
-    assert [r.value for r in rows(runs) if (r.kind, r.metric) == ("class-level", "agreed")] == [0.6]
-    rounds = [row for row in rows(runs) if (row.kind, row.metric) == ("training", "accuracy")]
+    assert [r.value for r in rows(runs, print) if (r.kind, r.metric) == ("class-level", "agreed")] == [0.6]
+    rounds = [row for row in rows(runs, print) if (row.kind, row.metric) == ("training", "accuracy")]
     assert [row.round for row in rounds] == [1, 2, 3, 4, 5, 6]
 
 
@@ -79,7 +79,7 @@ def test_csv_is_read_back(runs, tmp_path, capsys):
     command(runs, "--csv", tmp_path / "all.csv")
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
-    expected = list(rows(runs))
+    expected = list(rows(runs, print))
     assert tuple(read[0]) == export.COLUMNS
     assert [(row["metric"], number(row["value"]), number(row["low"])) for row in read] == [
         (row.metric, row.value, row.low) for row in expected
@@ -91,16 +91,26 @@ def test_csv_is_read_back(runs, tmp_path, capsys):
 def test_a_name_is_no_formula_for_a_spreadsheet_and_turns_no_line_around(tmp_path):
     result = replace(load_result(conftest.result("a" * 12, 0.0)), name="=1+1\u202e")
     write_json(tmp_path / "runs" / result.id / RESULT, dump(result))
-    export.to_csv(tmp_path / "runs", tmp_path / "all.csv")
+    export.to_csv(tmp_path / "runs", tmp_path / "all.csv", print)
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
         assert {row["name"] for row in csv.DictReader(file)} == {"'=1+1\\u202e"}
+
+
+def test_what_is_damaged_has_no_row_and_is_said(tmp_path):
+    for id in ("a" * 12, "b" * 12):
+        write_json(tmp_path / id / RESULT, dump(load_result(conftest.result(id, 0.0))))
+    whole = (tmp_path / ("b" * 12) / RESULT).read_text()
+    (tmp_path / ("b" * 12) / RESULT).write_text(whole[: len(whole) // 2])
+    said = []
+    assert {row.id for row in rows(tmp_path, said.append)} == {"a" * 12}
+    assert [line.split(".")[0] for line in said] == [f"{'b' * 12} is left out"]
 
 
 def test_parquet_is_read_back(runs, tmp_path, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
     monkeypatch.setattr(export, "BATCH", 100)
     command(runs, "--parquet", tmp_path / "all.parquet")
-    table, expected = parquet.read_table(tmp_path / "all.parquet"), list(rows(runs))
+    table, expected = parquet.read_table(tmp_path / "all.parquet"), list(rows(runs, print))
     assert tuple(table.column_names) == export.COLUMNS
     assert [str(table.schema.field(name).type) for name in ("value", "n", "metric")] == ["double", "int64", "string"]
     for name in ("value", "low", "n", "round", "metric", "attack_label"):
@@ -114,7 +124,7 @@ def test_tensorboard_reads_the_scalars(runs, tmp_path):
     command(runs, "--tensorboard", tmp_path)
     read = reading.EventAccumulator(str(tmp_path / ("b" * 12)))
     read.Reload()
-    (attack,) = [r for r in rows(runs) if r.id == "b" * 12 and r.attack == "ridge" and r.metric == "mse"][:1]
+    (attack,) = [r for r in rows(runs, print) if r.id == "b" * 12 and r.attack == "ridge" and r.metric == "mse"][:1]
     (event,) = read.Scalars(f"{attack.deployment}/{attack.attack_label}/mse/mean")
     assert math.isclose(event.value, attack.value, rel_tol=1e-6)
     trained = reading.EventAccumulator(str(tmp_path / made_training().id / "tensorboard"))
@@ -134,7 +144,7 @@ def test_mlflow_reads_the_runs_and_a_second_export_replaces_them(runs, tmp_path,
     assert len(client.search_runs([experiment.experiment_id])) == len(found) == 5
     run = found["b" * 12]
     assert (run.data.params["model"], run.data.params["codec"]) == ("vgg11_bn", "int8:channel")
-    ridge = next(r for r in rows(runs) if r.id == "b" * 12 and r.attack == "ridge" and r.metric == "mse")
+    ridge = next(r for r in rows(runs, print) if r.id == "b" * 12 and r.attack == "ridge" and r.metric == "mse")
     assert run.data.metrics[f"{ridge.deployment}/ridge/mse/mean"] == ridge.value
     history = client.get_metric_history(found[made_training().id].info.run_id, "accuracy/mean")
     assert [entry.step for entry in history] == [1, 2, 3, 4, 5, 6]

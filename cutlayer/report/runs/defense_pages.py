@@ -100,7 +100,7 @@ def _strengths(family: Family) -> Html:
             el("td", ACCURACY.number(accuracy.value), small(ACCURACY.interval(accuracy))),
             DASH if setting.undefended else points(setting.change.value),
             el("td", LEAKAGE_GAIN.number(leakage.value), small(LEAKAGE_GAIN.interval(leakage))),
-            setting.attack,
+            setting.attackers,
             el("td", IDENTIFIED.number(identified.value), small(IDENTIFIED.interval(identified))),
             el("td", duration(time.value), small(between)),
             duration(setting.time_ns(stage="protect")),

@@ -113,7 +113,7 @@ def _figures(setting: Setting) -> list[str]:
     leakage, identified, time = setting.leakage, setting.identified, setting.request_ns()
     if math.isfinite(leakage.value):
         measured = _measured(leakage, LEAKAGE_GAIN.value, LEAKAGE_GAIN.interval(leakage))
-        figures.append(f"leakage gain {measured} by {setting.attack}")
+        figures.append(f"leakage gain {measured} by {setting.attackers}")
     if math.isfinite(identified.value):
         found = setting.identifier
         measured = _measured(identified, IDENTIFIED.value, IDENTIFIED.interval(identified))

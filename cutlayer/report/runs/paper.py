@@ -119,7 +119,7 @@ def _frontier(group: Group, comments: tuple[str, ...]) -> PaperTable:
                 Cell(setting.label + (" *" if setting in on_line else "")),
                 _cell(setting.accuracy, ACCURACY),
                 _cell(setting.leakage, LEAKAGE_GAIN),
-                Cell(setting.attack),
+                Cell(setting.attackers),
                 _cell(setting.identified, IDENTIFIED),
                 Cell(duration(time.value), between),
                 Cell(size(setting.sent_bytes())),

@@ -190,6 +190,12 @@ class Setting:
         names = [result.worst_case.label for result in self.results if result.worst_case]
         return Counter(names).most_common(1)[0][0] if names else "none was run"
 
+    @property
+    def attackers(self) -> str:
+        """The attacks whose figures `leakage` is the mean of: the worst of each seed, which need not be one attack."""
+        names = [result.worst_case.label for result in self.results if result.worst_case]
+        return " or ".join(name for name, _ in Counter(names).most_common()) or self.attack
+
     @cached_property
     def attacks(self) -> list[AttackRecord]:
         """Every attack on every deployment."""

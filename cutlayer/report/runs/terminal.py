@@ -69,7 +69,7 @@ def _headline(group: Group) -> str:
     head += ["IDENTIFIED", *(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
     rows = []
     for setting in group.settings:
-        cells = [setting.label, ACCURACY.value(setting.accuracy.value), _change(setting), setting.attack]
+        cells = [setting.label, ACCURACY.value(setting.accuracy.value), _change(setting), setting.attackers]
         cells += [
             LEAKAGE_GAIN.value(setting.leakage.value),
             *[ceilings.beside_worst(setting, ceilings.WHOLE)][:bounded],
@@ -146,7 +146,7 @@ def _sweep(group: Group) -> str:
     head += ["IDENTIFIED", *(metric.title.upper() for metric in scales.values()), "PROTECT", "TENSOR"]
     rows = []
     for s in group.settings:
-        cells = [s.label, ACCURACY.value(s.accuracy.value), _change(s), s.attack]
+        cells = [s.label, ACCURACY.value(s.accuracy.value), _change(s), s.attackers]
         cells += [LEAKAGE_GAIN.value(s.leakage.value), *[ceilings.beside_worst(s, ceilings.WHOLE)][:bounded]]
         cells.append(IDENTIFIED.value(s.identified.value))
         cells += [metric.value(s.metric(name).value) for name, metric in scales.items()]

@@ -105,3 +105,14 @@ def test_a_setting_that_lacks_a_figure_has_no_mark_there(runs, noise):
         record = result(run_id, 0.0 if run_id[0] == "a" else 0.5) | {"worst_case": None, "identification": []}
         (runs / run_id / "result.json").write_text(__import__("json").dumps(record))
     assert frontier(group(read(runs)[0])[0]) is None
+
+
+def test_where_seeds_differ_every_attack_behind_the_mean_is_named(tmp_path):
+    for seed, name in enumerate(("decoder", "ridge", "decoder")):
+        record = result(f"{seed:012x}", 0.5)
+        record["seed"], record["worst_case"]["label"] = seed, name
+        write_run(tmp_path, record)
+        write_run(tmp_path, {**result(f"{seed + 8:012x}", 1.0), "seed": seed})
+    (found,) = group(read(tmp_path)[0])
+    assert found.settings[0].attackers == "decoder or ridge"
+    assert "by decoder or ridge" in frontier(found)
