@@ -217,6 +217,8 @@ def checked(condition: Condition, record: AuditRecord) -> Checked:
 def figures(record: AuditRecord) -> dict[str, float | None]:
     """The figures by their names in a condition; None where one was not measured. Shares are from 0 to 1.
 
+    A figure by access is that of whoever has the access, and is measured where an attack that needs it was run.
+
     ``ceiling`` and ``ceiling.identified`` are for whoever sees as many releases as the most patient attacker here, and
     1 where there is no ceiling, for then nothing bounds what others reach.
     """
@@ -230,9 +232,10 @@ def figures(record: AuditRecord) -> dict[str, float | None]:
     for access in ("", *ACCESSES):
         row, who = (record.worst(access), record.identifies(access)) if access else (worst, record.identifies())
         suffix = _suffix(access) if access else ""
-        reachable = not access or access in ACCESSES[: ACCESSES.index(record.access) + 1]
-        found[f"{LEAKAGE}{suffix}"] = row.leakage_gain.value if row and reachable else None
-        found[f"{IDENTIFIED}{suffix}"] = who.top_1.value if who and reachable else None
+        # What weaker attackers get says nothing of those whose attacks were not run, out of reach or for lack of time.
+        tried = not access or any(one.access == access for one in (*record.attacks, *record.identification))
+        found[f"{LEAKAGE}{suffix}"] = row.leakage_gain.value if row and tried else None
+        found[f"{IDENTIFIED}{suffix}"] = who.top_1.value if who and tried else None
     metrics: Mapping[str, Estimate] = worst.metrics if worst else {}
     for name in STANDARD_METRICS:
         of = metrics.get(name)

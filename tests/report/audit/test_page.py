@@ -177,6 +177,14 @@ def test_a_figure_that_was_not_measured_breaks_its_condition():
     assert not checked(parse("ceiling > 0.5"), made).broken
 
 
+def test_what_weaker_attackers_get_says_nothing_of_attacks_that_the_budget_did_not_reach():
+    made = record()
+    weaker = [one for one in made.attacks if one.access != "WHITE_BOX"]
+    made = replace(made, attacks=tuple(weaker), identification=())
+    judged = checked(parse("leakage.white-box > 0.99"), made)
+    assert (judged.broken, "was not measured" in judged.says) == (True, True)
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
 def test_the_page_is_readable_by_all_at_any_width(browse, tmp_path, width, dark):
     made = record(tap=TapFacts(n=5, n_releases=1, scored=False), bound=LOW,
