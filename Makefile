@@ -120,10 +120,6 @@ bench-wire: $(READY) ## Compare both transports with a bare socket and other pro
 bench-train: $(READY) ## Compare training over both transports with the model in one process and other ways to send; pieces over a slow link, codecs, 50 clients: make bench-train [DATA=mnist DATA_ROOT=DIR]
 	$(BIN)/python benchmarks/training.py $(if $(DATA),--data $(DATA)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
-.PHONY: bench-live
-bench-live: $(READY) ## Measure the time from opening the address of a phone to the first picture that the server rebuilds, in headless Chromium; trains a split in live/ if it is missing
-	$(BIN)/python benchmarks/phone.py
-
 .PHONY: bench-traffic
 bench-traffic: $(READY) ## Measure what the lengths of encrypted messages give away, over TLS and CURVE, and what padding costs
 	$(BIN)/python benchmarks/traffic.py
@@ -174,8 +170,9 @@ bench-overhead: $(READY) ## Measure the time that the testbed adds to a request,
 	$(BIN)/python benchmarks/overhead.py
 
 .PHONY: bench-live
-bench-live: $(READY) ## Measure the frames per second of a room with two devices, and the devices' times with and without attackers, in turns
+bench-live: $(READY) ## Measure a room: frames per second with two devices, their times with and without attackers, and how soon the picture of a phone (headless Chromium) is rebuilt
 	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/phone.py
 
 .PHONY: bench-profile
 bench-profile: $(READY) ## Measure the time that the edge pipeline adds to two ONNX sessions and a bare socket; import time and memory; the time of a profile
