@@ -233,7 +233,8 @@ def figures(record: AuditRecord) -> dict[str, float | None]:
         row, who = (record.worst(access), record.identifies(access)) if access else (worst, record.identifies())
         suffix = _suffix(access) if access else ""
         # What weaker attackers get says nothing of those whose attacks were not run, out of reach or for lack of time.
-        tried = not access or any(one.access == access for one in (*record.attacks, *record.identification))
+        needed = [one.access for one in record.attacks] + [one.access for one in record.identification]
+        tried = not access or access in needed
         found[f"{LEAKAGE}{suffix}"] = row.leakage_gain.value if row and tried else None
         found[f"{IDENTIFIED}{suffix}"] = who.top_1.value if who and tried else None
     metrics: Mapping[str, Estimate] = worst.metrics if worst else {}
