@@ -55,13 +55,20 @@ def run(
         )
     planned = plan.load(experiments, dict(setting(text, "training.epochs=1") for text in set))
     if dry_run:
-        from cutlayer.experiment.rehearsal import rehearse, told
+        from cutlayer.experiment.forecast import forecast
 
-        tell_lines(told(planned, rehearse(planned, out, data_root, say)))
+        tell_lines(forecast(planned, out, data_root=data_root, weights_root=weights_root, say=say, source=experiments))
         return
     budget_s = duration_ns(budget) / 1e9 if budget else None
     results = run_all(
-        planned, out, resume=resume, data_root=data_root, say=say, budget_s=budget_s, weights_root=weights_root
+        planned,
+        out,
+        resume=resume,
+        data_root=data_root,
+        say=say,
+        budget_s=budget_s,
+        weights_root=weights_root,
+        source=experiments,
     )
     tell_lines(text(results))
 

@@ -36,7 +36,7 @@ def grid(
     Args:
         plan: File of a plan; docs/experiments.md describes the format, docs/grid.md the engines.
         engine: A name from `cutlayer list engines`, or one of your own such as mine.py:Mine.
-        workers: Experiments at once; as many as there are cores for, if left out.
+        workers: Experiments at once; as many as there are cores for, if 0 or left out.
         address: Where a Ray cluster listens, HOST:PORT; a Ray of its own on this machine, if left out.
         option: Option of the engine, such as cpus=2; may be given several times.
         set: Change of one value of the plan, such as defense.sigma=0.5; may be given several times.
@@ -57,12 +57,22 @@ def grid(
     chosen = ENGINES.make(engine, **options)
     experiments = load(plan, dict(setting(one, "training.epochs=1") for one in set))
     if dry_run:
-        from cutlayer.experiment.rehearsal import rehearse, told
+        from cutlayer.experiment.forecast import forecast
 
-        tell_lines(told(experiments, rehearse(experiments, out, data_root, say), chosen.places()))
+        tell_lines(
+            forecast(
+                experiments,
+                out,
+                data_root=data_root,
+                weights_root=weights_root,
+                say=say,
+                source=plan,
+                places=chosen.places(),
+            )
+        )
         return
     results, failed = run_grid(
-        experiments, out, chosen, resume=resume, data_root=data_root, say=say, weights_root=weights_root
+        experiments, out, chosen, resume=resume, data_root=data_root, say=say, weights_root=weights_root, source=plan
     )
     if results:
         tell_lines(text(results))

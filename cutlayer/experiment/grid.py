@@ -1,8 +1,8 @@
 """All experiments of a plan on an engine: what is shared is trained once, what fails is recorded, the others go on."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def run_grid(
     data_root: Path | None,
     say: Say,
     weights_root: Path | None = None,
+    source: Path | None = None,
 ) -> tuple[list[Result], dict[str, str]]:
     """Run each experiment that is not finished yet.
 
@@ -46,6 +47,7 @@ def run_grid(
         data_root: Folder of the data sets that are not embedded; the same place on every machine as well.
         say: Called with each line of progress.
         weights_root: Folder of the published weights of metrics.
+        source: File of the plan, which errors about it name.
 
     Returns:
         The results of those that are finished, and by its id why each of the others failed.
@@ -57,9 +59,9 @@ def run_grid(
     """
     check_writable(runs, "folder")
     experiments = list({experiment.id: experiment for experiment in experiments}.values())
-    with only_one(runs, inside=True):
+    with only_one(runs, inside=True), _telling_where_it_stopped(experiments, runs, say):
         by_data = sorted(experiments, key=lambda experiment: (experiment.data, experiment.seed))
-        check_all(by_data, loading(data_root, most=1), weights_root, say)
+        check_all(by_data, loading(data_root, most=1), weights_root, say, source)
         for experiment in () if resume else experiments:
             delete(runs / experiment.id)
         pending = [one for one in experiments if not (runs / one.id / RESULT).exists()]
@@ -69,10 +71,17 @@ def run_grid(
         roots = {"runs": str(runs.absolute()), "data_root": _text(data_root), "threads": engine.cpus}
         tasks = list(planned(pending, roots, _text(weights_root)))
         failed, by_id = dict[str, str](), {experiment.id: experiment for experiment in pending}
+        if tasks and (where := engine.where()):
+            say(where)
+        # The number of experiments stays the same when a grid goes on; shared training is counted apart.
+        n_trainings, ended, trained = len(tasks) - len(pending), len(experiments) - len(pending), 0
+        engine.note = lambda task, what: say(f"{_name(task.key)}  {_what(task.key, by_id)}: {what}")
         try:
             with closing(engine.run(tasks, runs / WORK)) as outcomes:
-                for done, outcome in enumerate(outcomes, 1):
-                    _tell(f"[{done}/{len(tasks)}]", outcome, by_id.get(outcome.key), say)
+                for outcome in outcomes:
+                    ended, trained = (ended + 1, trained) if outcome.key in by_id else (ended, trained + 1)
+                    done = f"{ended}/{len(experiments)}" if outcome.key in by_id else f"shared {trained}/{n_trainings}"
+                    _tell(f"[{done}] {_what(outcome.key, by_id)}", outcome, say)
                     if outcome.error and outcome.key in by_id:
                         failed[outcome.key] = outcome.error
                         if not (runs / outcome.key / FAILED).exists():  # the process could not write it
@@ -115,14 +124,33 @@ def _trainings(experiment: Experiment, runs: Path, roots: Options) -> Iterator[T
         yield Task(str(further), "cutlayer.experiment.trial:train_further", arguments, (str(model),))
 
 
-def _tell(place: str, outcome: Outcome, experiment: Experiment | None, say: Say) -> None:
+@contextmanager
+def _telling_where_it_stopped(experiments: Sequence[Experiment], runs: Path, say: Say) -> Iterator[None]:
+    """Within it, Ctrl-C says how far the grid has come, once what runs has been ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        finished = sum((runs / experiment.id / RESULT).exists() for experiment in experiments)
+        say(f"stopped: {finished} of {len(experiments)} are finished; the same command goes on.")
+        raise
+
+
+def _tell(what: str, outcome: Outcome, say: Say) -> None:
     """Say what became of a task."""
-    what = str(experiment or f"training shared by several, {Path(outcome.key).stem}")
     if outcome.error:
-        say(f"{place} {what}: FAILED. {outcome.error}")
+        say(f"{what}: FAILED. {outcome.error}")
     else:
-        say(f"{place} {what}: done in {words(outcome.seconds)}")
+        say(f"{what}: done in {words(outcome.seconds)}")
         say(f"          {outcome.value}")
+
+
+def _what(key: str, by_id: Mapping[str, Experiment]) -> str:
+    return str(by_id.get(key) or f"training shared by several, {Path(key).stem}")
+
+
+def _name(key: str) -> str:
+    """What stands before the lines of a task's process, too."""
+    return Path(key).stem[:8]
 
 
 def _text(path: Path | None) -> str | None:

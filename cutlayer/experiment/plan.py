@@ -11,12 +11,13 @@ import difflib
 import itertools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cutlayer import own
-from cutlayer.errors import ConfigError, near
+from cutlayer.errors import ConfigError, DataError, SplitError, WithheldError, near
 from cutlayer.experiment import axes
 from cutlayer.experiment.spec import HEADS, Deployment, Experiment, Measure, Probe, Published, Training
 from cutlayer.models.start import Start
@@ -94,6 +95,17 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
         for cut, measure, defense, seed in itertools.product(cuts, measures, defenses, seeds)
     ]
     return list({experiment.id: experiment for experiment in experiments}.values())
+
+
+@contextmanager
+def naming(path: Path | None) -> Iterator[None]:
+    """Within it, errors about what a plan asks for name its file, where there is one."""
+    try:
+        yield
+    except (ConfigError, DataError, SplitError, WithheldError) as error:
+        if path is None:
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 def attacks_named(names: Sequence[str]) -> tuple[Named, ...]:

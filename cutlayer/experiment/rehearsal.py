@@ -5,6 +5,7 @@ that has hardly learned. Their time does not depend on what they have learned. N
 written.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,31 +50,51 @@ class Part:
     attack: Named | None = None
 
 
-def rehearse(experiments: Sequence[Experiment], runs: Path, data_root: Path | None, say: Say) -> list[list[Part]]:
+def rehearse(
+    experiments: Sequence[Experiment], runs: Path, load: Callable[[Experiment], Splits], say: Say
+) -> list[list[Part]]:
     """Estimate the parts of every experiment, in their order; an experiment that is finished has none.
 
     Experiments that differ in nothing but their seed take the same time, and one of them is rehearsed. A model that
     several experiments share is trained by the first of them.
 
-    Raises:
-        ConfigError, SplitError, DataError: The plan cannot work.
+    Args:
+        experiments: Those of one plan, which `cutlayer.experiment.run.check_all` has let pass.
+        runs: Folder of the records.
+        load: Gives the data of an experiment that is rehearsed.
+        say: Called before each rehearsal, with how many are left and the time that they take.
     """
+    finished = {experiment.id for experiment in experiments if (runs / experiment.id / RESULT).exists()}
+    kinds = {_kind(experiment): experiment for experiment in reversed(experiments) if experiment.id not in finished}
+    if kinds:
+        say(
+            f"{len(experiments)} experiments, {len(finished)} of them finished before; rehearsing "
+            f"{len(kinds)} that differ in more than the seed, each of their loops for half a second"
+        )
     known: dict[str, list[Part]] = {}
     trained: set[str] = set()
     estimates: list[list[Part]] = []
-    for i, experiment in enumerate(experiments, 1):
-        if (runs / experiment.id / RESULT).exists():
+    begin_s = time.perf_counter()
+    for experiment in experiments:
+        if experiment.id in finished:
             estimates.append([])
             continue
-        key = repr({**asdict(experiment), "seed": 0})
+        key = _kind(experiment)
         if key not in known:
-            say(f"[{i}/{len(experiments)}] rehearsing {experiment}")
-            known[key] = _parts(experiment, victim.load_data(experiment, data_root))
+            left_s = (time.perf_counter() - begin_s) / max(1, len(known)) * (len(kinds) - len(known))
+            left = f" (about {words(left_s)} left)" if known else ""
+            say(f"rehearsal {len(known) + 1} of {len(kinds)}: {experiment}{left}")
+            known[key] = _parts(experiment, load(experiment))
         training, *others = known[key]
         model = victim.cached(experiment, runs)
         estimates.append(others if model.exists() or str(model) in trained else [training, *others])
         trained.add(str(model))
     return estimates
+
+
+def _kind(experiment: Experiment) -> str:
+    """Equal for experiments that take the same time."""
+    return repr({**asdict(experiment), "seed": 0})
 
 
 def told(experiments: Sequence[Experiment], estimates: Sequence[Sequence[Part]], places: int = 1) -> str:

@@ -20,7 +20,7 @@ from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.budget import fitted
 from cutlayer.experiment.judge import judge
 from cutlayer.experiment.measure import measure
-from cutlayer.experiment.plan import toml
+from cutlayer.experiment.plan import naming, toml
 from cutlayer.experiment.probing import check_probes, probe_all, under_trained
 from cutlayer.experiment.result import Answers, result, summary
 from cutlayer.experiment.spec import Experiment, Measure
@@ -65,6 +65,7 @@ def run_all(
     say: Say,
     budget_s: float | None = None,
     weights_root: Path | None = None,
+    source: Path | None = None,
 ) -> list[Result]:
     """Run each experiment that is not finished yet; say where the time went; return the records of all.
 
@@ -76,6 +77,7 @@ def run_all(
         say: Called with each line of progress.
         budget_s: Seconds for the plan, for which attacks make fewer steps on a slow machine; None for no limit.
         weights_root: Folder of the published weights of metrics; see `cutlayer.metrics.weights.weights_root`.
+        source: File of the plan, which errors about it name.
 
     Raises:
         ConfigError, SplitError, DataError, WithheldError: See `check`; found before anything is trained or written.
@@ -85,7 +87,7 @@ def run_all(
     check_writable(runs, "folder")
     tune_allocator()
     load = loading(data_root)
-    check_all(experiments, load, weights_root, say)
+    check_all(experiments, load, weights_root, say, source)
     spent: dict[str, float] = {}
     if budget_s is not None:
         first, left_s = load(experiments[0]), budget_s - (time.perf_counter() - begin_s)
@@ -163,24 +165,27 @@ def _source(experiment: Experiment) -> tuple[object, ...]:
     return experiment.data, experiment.seed, experiment.input, model, *numbers
 
 
-def check_all(experiments: Sequence[Experiment], load: Load, weights_root: Path | None, say: Say) -> None:
+def check_all(
+    experiments: Sequence[Experiment], load: Load, weights_root: Path | None, say: Say, source: Path | None = None
+) -> None:
     """Refuse the experiments of a plan that cannot work, and say what is odd about their data and metrics; see `check`.
 
     Raises:
-        ConfigError, SplitError, DataError, WithheldError: See `check`.
+        ConfigError, SplitError, DataError, WithheldError: See `check`; it names the plan's file, if that is `source`.
     """
-    notes: list[str] = []
-    for experiment in experiments:
-        notes += load(experiment).notes
-    for note in dict.fromkeys(notes):
-        say(note)
-    for experiment in experiments:
-        check(experiment, load(experiment))
-    notes = []
-    for setup in (experiment.measure for experiment in experiments):
-        notes += Chosen(setup.metrics, weights_root).notes(setup.private, judged=True)
-    for note in dict.fromkeys(notes):
-        say(note)
+    with naming(source):
+        notes: list[str] = []
+        for experiment in experiments:
+            notes += load(experiment).notes
+        for note in dict.fromkeys(notes):
+            say(note)
+        for experiment in experiments:
+            check(experiment, load(experiment))
+        notes = []
+        for setup in (experiment.measure for experiment in experiments):
+            notes += Chosen(setup.metrics, weights_root).notes(setup.private, judged=True)
+        for note in dict.fromkeys(notes):
+            say(note)
 
 
 def check(experiment: Experiment, data: Splits) -> None:

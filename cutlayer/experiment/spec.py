@@ -165,7 +165,9 @@ class Experiment:
     def __str__(self) -> str:
         seed = f", seed {self.seed}" if self.seed else ""
         model, data = MODELS.label(self.model), DATASETS.label(self.data)
-        return f"{model} at {self.cut} on {data}, defense {self.defense.label}{seed}"
+        raw = self.measure.codec == Measure.codec
+        codec = "" if raw else f", codec {rewritten(self.measure.codec, CODECS.label)}"
+        return f"{model} at {self.cut} on {data}{codec}, defense {self.defense.label}{seed}"
 
 
 def _differences(value: Training | Measure | Start) -> Options:

@@ -66,8 +66,11 @@ def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
 
 
 def check_cut(experiment: Experiment, data: Splits) -> None:
-    """Raise `SplitError`, with the near names, when the model cannot be cut there."""
-    find_cut(cuts(build(experiment, data), data.input), experiment.cut)
+    """Raise `SplitError`, which names the model and the near cuts, when the model cannot be cut there."""
+    try:
+        find_cut(cuts(build(experiment, data), data.input), experiment.cut)
+    except SplitError as error:
+        raise SplitError(f"{MODELS.label(experiment.model)} on {DATASETS.label(experiment.data)}: {error}") from error
 
 
 def shown(experiment: Experiment, data: Splits) -> Splits:

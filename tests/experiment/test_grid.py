@@ -1,6 +1,7 @@
 """Grids: every engine finds the same figures; what fails is recorded; a killed grid goes on; sharing is planned."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from cutlayer import cli
-from cutlayer.errors import BusyError, CutlayerError
+from cutlayer.errors import BusyError, CutlayerError, SplitError
 from cutlayer.experiment import plan, victim
 from cutlayer.experiment.engines.base import Engine, call
 from cutlayer.experiment.engines.local import Local
@@ -90,7 +91,12 @@ def test_every_engine_finds_the_same_figures_as_a_run(engine, package, n, alone,
     assert [result.id for result in results] == [experiment.id for experiment in experiments[:n]]
     for experiment in experiments[:n]:
         assert figures(tmp_path / "runs" / experiment.id) == figures(runs / experiment.id)
-    assert len([line for line in said if "training shared by several" in line]) == n - 1
+    assert len([line for line in said if "training shared by several" in line and ": done in" in line]) == n - 1
+    for experiment in experiments[:n]:
+        assert [line for line in said if f"{experiment.id[:8]}  {experiment}: " in line]
+    assert f"[{n}/{n}] " in said[-2]
+    assert ": done in" in said[-2]
+    assert len([line for line in said if "There is no Slurm here" in line]) == (engine == "slurm")
     left = {path.name for path in (tmp_path / "runs").iterdir()}
     assert left == {"models", "index.sqlite", *(experiment.id for experiment in experiments[:n])}
 
@@ -113,6 +119,41 @@ def test_what_is_finished_is_not_run_again(alone):
     said, results, failed = ran(experiments, runs, Unused())
     assert [result.id for result in results] == [experiment.id for experiment in experiments]
     assert (failed, said[-1]) == ({}, "2 experiments, 2 of them finished before")
+
+
+class Interrupted(Engine):
+    def run(self, tasks, work):
+        yield from ()
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_says_how_far_it_has_come(alone, tmp_path):
+    _, experiments, runs = alone
+    shutil.copytree(runs, tmp_path / "runs")
+    (tmp_path / "runs" / experiments[1].id / "result.json").unlink()
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(experiments, tmp_path / "runs", Interrupted(), resume=True, data_root=None, say=said.append)
+    assert said[-1] == "stopped: 1 of 2 are finished; the same command goes on."
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "--dry-run"], ["grid"], ["grid", "--dry-run"]], ids=" ".join)
+def test_a_cut_that_one_model_lacks_is_found_before_anything_is_trained(words, tmp_path, capsys):
+    text = TINY.replace('model = "lenet"', 'model = ["lenet", "convnet"]').replace("conv1", "pool1")
+    path, experiments = loaded(tmp_path, text)
+    refused = rf"plan.toml: convnet on digits: The model cannot be cut at '{experiments[0].cut}'"
+    with pytest.raises(SplitError, match=refused):
+        cli.app().cli(args=[*words, str(path), "--out", str(tmp_path / "runs")])
+    assert not list(tmp_path.glob("runs/*/*"))
+    assert "rehears" not in capsys.readouterr().err
+
+
+def test_experiments_that_differ_in_their_codec_have_different_texts(tmp_path):
+    _, experiments = loaded(tmp_path, TINY.replace("warmup = 0", 'warmup = 0, codec = ["raw", "int8"]'))
+    assert [str(one) for one in experiments] == [
+        "lenet at conv1 on digits, defense none",
+        "lenet at conv1 on digits, codec int8, defense none",
+    ]
 
 
 def test_training_that_is_shared_is_one_task_before_those_that_need_it(tmp_path):

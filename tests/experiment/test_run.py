@@ -15,7 +15,7 @@ from cutlayer.data.load import load
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan, victim
 from cutlayer.experiment.rehearsal import rehearse
-from cutlayer.experiment.run import run_all
+from cutlayer.experiment.run import loading, run_all
 from cutlayer.records.reading import read, read_result
 from cutlayer.records.run import PIXELS, WATCH_LIST
 from cutlayer.report.runs.terminal import text
@@ -79,7 +79,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, capsys):
 
 def test_a_dry_run_leaves_out_what_is_finished(runs):
     folder, path, _, _ = runs
-    assert rehearse(plan.load(path), folder, None, lambda text: None) == [[], []]
+    assert rehearse(plan.load(path), folder, loading(None), lambda text: None) == [[], []]
 
 
 def test_both_deployments_are_measured_stage_by_stage(runs):

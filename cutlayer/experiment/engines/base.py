@@ -8,9 +8,9 @@ import os
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ class Outcome:
 Outcomes = Generator[Outcome, None, None]
 
 
+def _unheard(task: Task, what: str) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(kw_only=True)
 class Engine(ABC):
     """Runs tasks.
@@ -70,10 +74,14 @@ class Engine(ABC):
     Args:
         workers: Tasks at once; with 0 as many as there are cores for.
         cpus: Cores of each task, and the number of its threads.
+
+    Attributes:
+        note: Called with a task and what happens to it, such as "begins", before its outcome is known.
     """
 
     workers: Whole = 0
     cpus: Threads = 1
+    note: Callable[[Task, str], None] = field(default=_unheard, init=False, repr=False, compare=False)
 
     @abstractmethod
     def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
@@ -90,6 +98,10 @@ class Engine(ABC):
         Raises:
             ConfigError, Unreachable: The engine cannot run here.
         """
+
+    def where(self) -> str:
+        """Where the tasks run, as a sentence, if that is not what the name of the engine says; empty otherwise."""
+        return ""
 
     def places(self) -> int:
         """How many tasks run at once on this machine."""

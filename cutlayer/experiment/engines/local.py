@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,10 +28,15 @@ class Local(Engine):
     def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
         """See `Engine`."""
         waiting, idle, running = Waiting(tasks), list[_Place](), dict[Future[Outcome], tuple[Task, _Place]]()
+        begun: list[_Place] = []
         try:
             while waiting or running:
                 while len(running) < self.places() and (task := waiting.next()):
-                    place = idle.pop() if idle else _Place(self.variables())
+                    if not idle:
+                        begun.append(_Place(self.variables()))
+                        idle.append(begun[-1])
+                    place = idle.pop()
+                    self.note(task, "begins")
                     running[place.pool.submit(call, task)] = task, place
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -40,9 +46,14 @@ class Local(Engine):
                         idle.append(place)
                     except BrokenProcessPool:
                         outcome = Outcome(task.key, error=LOST)
+                        place.end()
+                        begun.remove(place)
                     yield from waiting.ended(outcome)
+        except BaseException as stop:
+            traceback.clear_frames(stop.__traceback__)  # which keep the pool of a place that has just been made
+            raise
         finally:
-            for place in [*idle, *(place for _, place in running.values())]:
+            for place in begun:
                 place.end()
             gc.collect()  # gives back the semaphores of pools, although a command that is stopped leaves at once
 

@@ -78,6 +78,7 @@ class Ray(Engine):
                 while left or running:
                     while left and (not self.workers or len(running) < self.workers):
                         task = left.pop()
+                        self.note(task, "is submitted to Ray")
                         # Outcomes go from task to task by reference, which is how Ray orders them.
                         references[task.key] = remote.remote(task, *(references[key] for key in task.after))
                         running[references[task.key]] = task

@@ -65,6 +65,16 @@ class Slurm(Engine):
         except ModuleNotFoundError as error:
             raise ConfigError(f"The engine slurm cannot be used: {missing_package(error)}") from error
 
+    def where(self) -> str:
+        """See `Engine`."""
+        import submitit
+
+        if submitit.AutoExecutor.which() == "slurm":
+            return ""
+        return (
+            f"There is no Slurm here (no sbatch): submitit runs {self.places()} at once as processes of this machine."
+        )
+
     def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
         """See `Engine`. The jobs run on after a `kill -9` of this process, and are cancelled by any other end."""
         import submitit
@@ -84,6 +94,7 @@ class Slurm(Engine):
         try:
             while waiting or running:
                 while len(running) < self.places() and (task := waiting.next()):
+                    self.note(task, "begins")
                     with environment(self.variables()):
                         running[task.key] = task, executor.submit(call, task)
                 for task, job in [entry for entry in running.values() if entry[1].done()]:
@@ -115,6 +126,8 @@ class Slurm(Engine):
                 executor.update_parameters(slurm_setup=setup, slurm_additional_parameters=extra)
                 with executor.batch():
                     jobs |= {task.key: executor.submit(call_after, task, before) for task in members}
+                for task in members:
+                    self.note(task, f"is submitted to Slurm as job {jobs[task.key].job_id}")
             unknown_s: dict[str, float] = {}
             while left:
                 queued = _queued()

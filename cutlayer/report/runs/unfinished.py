@@ -18,6 +18,8 @@ from cutlayer.report.kit.wording import DASH
 MOST = 100
 """Trials in the table at most, and lines of a traceback."""
 ANCHOR = "unfinished"
+RAW = "raw"
+"""The codec that goes without saying."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,15 @@ def _happened(entry: Unfinished) -> Html:
 
 
 def _about(folder: Path) -> str:
-    """Data, model, cut, defense and seed of a plan of one experiment; empty where it cannot be read."""
+    """Data, model, cut, codec, defense and seed of a plan of one experiment; empty where it cannot be read."""
     try:
         plan = tomllib.loads(read_text(folder / EXPERIMENT))
     except (OSError, ValueError):
         return ""
-    defense = plan.get("defense")
+    defense, measure = plan.get("defense"), plan.get("measure")
     parts = [_named(plan.get("data")), f"{_named(plan.get('model'))} cut at {plan.get('cut', DASH)}"]
+    codec = measure.get("codec", RAW) if isinstance(measure, dict) else RAW
+    parts += [f"codec {codec}"] if codec != RAW else []
     parts += [_options(entry) for entry in defense if isinstance(entry, dict)] if isinstance(defense, list) else []
     return ", ".join([*parts, f"seed {plan.get('seed', 0)}"])
 
