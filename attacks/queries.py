@@ -6,11 +6,14 @@ from torch import Tensor
 
 from cutlayer.attacks.view import Query, View
 from cutlayer.data.splits import Dataset
+from cutlayer.errors import ConfigError
 
 HELD_OUT = 0.1
 """Share of the images that an attack does not learn from, by which it chooses among epochs and settings."""
 SURE = 3.0
 """Standard errors by which an attack must do better on held-out images than a weaker one that it contains."""
+LEAST = 4
+"""Images from which on an attack can learn from some and choose by the others."""
 CHUNK = 256
 """Images pushed through the query at a time; bounds the memory of the device's head."""
 
@@ -35,8 +38,11 @@ def with_held_out(view: View, limit: int, n: float) -> tuple[Tensor, int]:
         view: View whose auxiliary set is used.
         limit: Number of images at most; 0 for all.
         n: Images to hold out: a number, or a share below 1 of all. There are more where a group is larger.
+
+    Raises:
+        ConfigError: There are fewer than `LEAST` images.
     """
-    own = _shuffled(view, limit)
+    own = _several(view, limit)
     held_out = own.held_out(max(1, int(n * len(own) if n < 1 else min(n, len(own) // 2))))
     return torch.from_numpy(own.at(np.argsort(held_out, kind="stable")).inputs), int((~held_out).sum())
 
@@ -49,7 +55,7 @@ def apart(view: View) -> tuple[View, Tensor]:
     """
 
     def make() -> tuple[View, Tensor]:
-        own = _shuffled(view, 0)
+        own = _several(view, 0)
         held_out = own.held_out(max(1, int(HELD_OUT * len(own))))
         return view.with_auxiliary(own.at(np.flatnonzero(~held_out))), torch.from_numpy(own.inputs[held_out])
 
@@ -92,6 +98,16 @@ def varied(images: Tensor, generator: torch.Generator) -> Tensor:
 def _shuffled(view: View, limit: int) -> Dataset:
     order = torch.randperm(len(view.auxiliary), generator=torch.Generator().manual_seed(view.seed))
     return view.auxiliary.at(order[: limit or len(order)].numpy())
+
+
+def _several(view: View, limit: int) -> Dataset:
+    own = _shuffled(view, limit)
+    if len(own) < LEAST:
+        raise ConfigError(
+            f"The attacker learns from {len(own)} image{'s'[: len(own) != 1]} of its own, and this attack needs at "
+            f"least {LEAST}; give the attackers more auxiliary images, or the attack more of them (n_auxiliary)."
+        )
+    return own
 
 
 def release(query: Query, images: Tensor, device: torch.device | str = "cpu") -> Tensor:

@@ -41,7 +41,7 @@ def audit(
     limit_s: Seconds | None = None,
     limit_gb: Gigabytes | None = None,
 ) -> None:
-    """Audit a split within a time, and write one page for a reviewer; exit code 1 if a condition is broken.
+    """Audit a split within a time, and write one page for a reviewer; exit code 1 if a --fail-if holds.
 
     Attacks run from the cheapest on, a watch list among them, with every access that can be had. Writes audit.html and
     audit.json.
@@ -50,17 +50,17 @@ def audit(
         split: A split folder, or the ONNX file of a head that another program has exported.
         tap: Folder that `cutlayer cloud --tap` wrote. With --truth, what it holds is attacked and scored; without, it
             is attacked, and the same attacks are scored on data of the kind.
-        data: A name from `cutlayer list datasets`, or the path of data of the kind; the data that the split was trained
-            on, if left out.
+        data: A name from `cutlayer list datasets`, or the path of data of the kind, such as a folder of at least 210
+            images; the data that the split was trained on, if left out.
         truth: What the requests of the tap carried: the file of `cutlayer edge --record`, the record.npz of a run, or
             an .npz file with the inputs as x, in the order of the requests.
         budget: Time for the audit, such as 90s or 5m: attacks that take steps make fewer of them, or are not run.
         out: Folder for the page and the record.
-        fail_if: Condition such as "leakage > 0.5", "identified.black-box >= 10%" or "psnr > 20dB"; may be given several
-            times. docs/audit.md names the figures.
+        fail_if: Condition such as "leakage > 0.5", "identified.black-box >= 10%" or "psnr > 20dB": where it holds, the
+            audit fails, with exit code 1. May be given several times; docs/audit.md names the figures.
         codec: The codec of the requests; what those of the tap say, or raw, if left out.
         count: Inputs that are attacked, at most.
-        auxiliary: Inputs that the attackers hold; 0 for all.
+        auxiliary: Inputs that the attackers hold, 50 or more; 0 for all.
         releases: Simulated releases of each input that the most patient attacker observes, where the defense draws at
             random.
         seed: Seed of the data's parts, the noise and the attackers.

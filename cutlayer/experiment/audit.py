@@ -29,6 +29,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, flags
 from cutlayer.experiment.adversary import SHOWN, Achieved, AttackError, Rebuilt, ViewFor, failing
 from cutlayer.experiment.affordable import LISTED, REHEARSED_S, Purse, Subject, afforded, ladder, on_what_ran
+from cutlayer.experiment.enough import check_asked, check_enough
 from cutlayer.experiment.offline import attackers_data, defense_named
 from cutlayer.experiment.recorded import Seen, read_tap, read_truth
 from cutlayer.machine.compute import tune_allocator
@@ -153,7 +154,8 @@ def audit(
 
     Raises:
         SplitError: The tap was recorded for another split.
-        DataError: The tap, the data or the truth is missing or damaged, or does not belong to the others.
+        DataError: The tap, the data or the truth is missing or damaged, or does not belong to the others; or the data
+            are too few, see `cutlayer.experiment.enough`.
         ConfigError: Something else cannot work, or the budget suffices for nothing.
     """
     purse = Purse(budget_s, time.perf_counter() if begin_s is None else begin_s)
@@ -161,7 +163,9 @@ def audit(
     manifest, defense = split.manifest, deployed(split)
     if len(manifest.data_inputs) > 1:
         raise ConfigError(f"Attacks rebuild one input, and the head of {split.path} takes {len(manifest.data_inputs)}.")
+    check_asked(auxiliary)
     held = attackers_data(data, manifest, auxiliary, seed, data_root)
+    check_enough(held, private=tap is None or truth is None)
     head = Releases(split.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
     found = _evidence(split, defense, head, held, foreign, tap, truth, codec, count, releases, seed)
     for note in found.notes:

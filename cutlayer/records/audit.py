@@ -39,6 +39,9 @@ UNBOUNDED = "budget"
 
 CEILING = "ceiling"
 
+LEAST_CANDIDATES = 10
+"""Candidates from which on it says something that an input is picked from them: chance alone picks one of so many."""
+
 
 @dataclass(frozen=True)
 class NotTried:
@@ -82,7 +85,7 @@ class Checked:
 
     Attributes:
         text: The condition.
-        broken: Whether the audit fails by it.
+        broken: Whether the audit fails by it: it holds, or its figure was not measured.
         says: A sentence with the figure.
     """
 
@@ -120,7 +123,7 @@ class AuditRecord:
         conditions: Those of ``--fail-if``.
         budget_s: The time that was allowed, in seconds.
         spent_s: The time that was taken, but for writing the page.
-        verdict: One sentence.
+        verdict: One sentence, and a second one where the time did not suffice for all attacks.
         hashes: SHA-256 by file or part of the data, for ``split``, ``tap`` and ``data``.
         env: The command, code, packages and machine, as `cutlayer.machine.identity.environment` says them.
         notes: What a reader should know.
@@ -173,8 +176,8 @@ class AuditRecord:
         return max(self.within(access)[0], key=lambda row: row.leakage_gain.value, default=None)
 
     def identifies(self, access: str = ACCESSES[-1]) -> IdentificationRecord | None:
-        """What identifies most inputs with no more than an access; None where none was scored."""
-        return most_identified(self.within(access)[1])
+        """What identifies most inputs with no more than an access; None where none was scored, or among too few."""
+        return most_identified([found for found in self.within(access)[1] if found.candidates >= LEAST_CANDIDATES])
 
 
 def parse(text: str) -> Condition:
@@ -197,12 +200,12 @@ def parse(text: str) -> Condition:
 
 
 def checked(condition: Condition, record: AuditRecord) -> Checked:
-    """Whether an audit fails by a condition. One whose figure was not measured counts as broken."""
+    """Whether an audit fails by a condition: where it holds, or its figure was not measured."""
     value = figures(record)[condition.metric]
     if value is None:
         return Checked(
             text=condition.text, broken=True,
-            says=f"{condition.metric} was not measured, so that nothing says that {condition.text!r} is kept.",
+            says=f"{condition.metric} was not measured, so the audit fails: {condition.text!r} may hold.",
         )  # fmt: skip
     limit = condition.limit / 100 if condition.unit == "%" and condition.metric not in STANDARD_METRICS else (
         condition.limit
@@ -210,7 +213,8 @@ def checked(condition: Condition, record: AuditRecord) -> Checked:
     broken = condition.holds(value, limit)
     return Checked(
         text=condition.text, broken=broken,
-        says=f"{condition.metric} is {value:z.3f}, which {'breaks' if broken else 'keeps'} {condition.text!r}.",
+        says=f"{condition.metric} is {value:z.3f}: {condition.text!r} "
+        f"{'holds, so the audit fails' if broken else 'does not hold'}.",
     )  # fmt: skip
 
 

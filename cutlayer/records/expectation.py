@@ -58,7 +58,8 @@ def check(text: str, defenses: Collection[str], attacks: Collection[str], metric
     Where no defenses are given, any name of a defense is accepted.
 
     Raises:
-        ConfigError: It has another form, or names an unknown figure, defense or attack; the message lists near ones.
+        ConfigError: It has another form, or names an unknown figure, defense or attack; the message lists
+            the known ones.
     """
     expected, figures = parse(text), (ACCURACY, LEAKAGE, IDENTIFIED, *metrics)
     for side in (expected.left, expected.right):
@@ -69,7 +70,10 @@ def check(text: str, defenses: Collection[str], attacks: Collection[str], metric
                 ("attack", side.attack, ("", *attacks)),
             ):
                 if known and name not in known:
-                    raise ConfigError(f"expect names the {kind} {name!r} in {text!r}; {near(name, sorted(known))}")
+                    names = sorted(filter(None, known))
+                    listed = f" The {kind}s that this plan has: {', '.join(names)}." if names else ""
+                    hint = "" if (close := near(name, names)).startswith("known: ") else f"; {close}"
+                    raise ConfigError(f"expect names the {kind} {name!r} in {text!r}{hint or '.'}{listed}")
 
 
 def _figure(match: re.Match[str]) -> Figure:

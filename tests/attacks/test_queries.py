@@ -10,6 +10,7 @@ from cutlayer.attacks.base import fitted, unbiased
 from cutlayer.attacks.features import decoder, ridge
 from cutlayer.attacks.queries import HELD_OUT, apart, varied, with_held_out
 from cutlayer.data.splits import Dataset
+from cutlayer.errors import ConfigError
 from cutlayer.registry import ATTACKS
 from tests.attacks.victims import linear_head
 
@@ -94,6 +95,13 @@ def test_errors_are_measured_on_images_that_an_attack_has_not_learned_from(name,
     view, attack = make_view(linear_head(), n=60), ATTACKS.make(name, **options)
     assert attack.keeps_apart is keeps
     assert (unbiased(attack, view) is fitted(ATTACKS.make(name, **options), view)) is keeps
+
+
+@pytest.mark.parametrize("name", ["ridge", "pca-ridge", "kernel-ridge"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_too_few_images_to_learn_from_are_said_with_the_least(name, n, make_view):
+    with pytest.raises(ConfigError, match=f"learns from {n} images? of its own, and this attack needs at least 4"):
+        ATTACKS.make(name).fit(make_view(linear_head(), n=n))
 
 
 def test_variations_are_other_images_in_range(make_view):

@@ -221,6 +221,30 @@ def test_what_cannot_work_is_said_before_any_work(recorded, tmp_path, data, monk
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("n", [3, 150])
+def test_too_few_inputs_are_refused_with_their_number_and_the_least(recorded, tmp_path, data, n):
+    few = tmp_path / "few.npz"
+    np.savez(few, x=np.load(data)["x"][:n])
+    match = f"holds {n} inputs, .*at least 20.*at least 50.* a folder of at least 210 images"
+    head = shutil.copy(recorded / "split/head.onnx", tmp_path / "device.onnx")
+    for given in (recorded / "split", head):
+        refused(given, "--data", few, "--out", tmp_path / "out", kind=DataError, match=match)
+    words = [recorded / "split", "--data", data, "--out", tmp_path / "out"]
+    refused(*words, "--auxiliary", 10, match="state at least 50, or 0 for all")
+
+
+def test_as_many_images_as_the_refusal_names_are_enough():
+    from cutlayer.data.parts import dealt
+    from cutlayer.data.splits import NO_CLASS, Dataset, Splits
+    from cutlayer.experiment.enough import LEAST_IN_ONE, check_enough
+
+    for classes in (1, 10):
+        labels = np.arange(LEAST_IN_ONE) % classes if classes > 1 else np.full(LEAST_IN_ONE, NO_CLASS)
+        for seed in range(20):
+            parts = dealt([Dataset(np.zeros((LEAST_IN_ONE, 1, 2, 2), np.float32), labels)], seed)
+            check_enough(Splits("few", (), *parts), private=True)
+
+
 def test_data_of_another_size_and_a_tap_of_another_split_are_refused(recorded, tmp_path, data):
     out = ["--out", tmp_path / "out"]
     refused(recorded / "split", "--data", "digits", *out, match="digits")

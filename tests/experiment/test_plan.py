@@ -227,7 +227,11 @@ def test_a_plan_says_what_its_claim_expects(tmp_path):
         ("more privacy", "expect takes inequalities"),
         ("leakage of none = 0.5", "expect takes inequalities"),
         ("0.5 < leakage of none", "expect takes inequalities"),
-        ("leakage of nome < 0.5", "names the defense 'nome'.*did you mean none"),
+        (
+            "leakage of nome < 0.5",
+            "names the defense 'nome'.*did you mean none.*has: gaussian-noise sigma=0.1, ",
+        ),
+        ("leakage of patrol < 0.5", "names the defense 'patrol'.*plan has: .*gaussian-noise sigma=0.5, none\\."),
         ("leakege of none < 0.5", "names the figure 'leakege'.*did you mean leakage"),
         ("leakage of none by averagin < 0.5", "names the attack 'averagin'.*did you mean averaging"),
     ],

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from cutlayer.data.modality import Modality
 from cutlayer.machine.command import command_line
 from cutlayer.progress import words
-from cutlayer.records.audit import ACCESSES, RECORDED, AuditRecord, NotTried
+from cutlayer.records.audit import ACCESSES, BUDGET, LEAST_CANDIDATES, RECORDED, AuditRecord, NotTried
 from cutlayer.records.run import Estimate
 from cutlayer.report.audit import aisvs
 from cutlayer.report.audit.aisvs import Requirement
-from cutlayer.report.audit.verdict import no_ceiling
+from cutlayer.report.audit.verdict import no_ceiling, ran, untried
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import picture_row, strip
@@ -38,8 +38,6 @@ from cutlayer.report.runs.ceilings import both, gone
 from cutlayer.report.runs.identified import every_way, how
 from cutlayer.report.runs.tables import attack_table
 
-FLOOR = "mean-image"
-"""The attack that looks at nothing."""
 SHOWN = 8
 """Pictures in a strip."""
 
@@ -164,7 +162,7 @@ def _who_gets_what(record: AuditRecord, shown: _Shown) -> Html:
     head += [IDENTIFIED.heading, "By", "Attacks"]
     rows = [_access_row(record, access, metrics) for access in ACCESSES]
     best = dict.fromkeys(
-        worst.label for access in ACCESSES if (worst := record.worst(access)) and _possible(record, access)
+        worst.label for access in ACCESSES if (worst := record.worst(access)) and not untried(record, access)
     )
     strips = [shown.strip(shown.originals, "true", "what the device saw", "The true inputs with most contrast")]
     for label in best:
@@ -192,27 +190,24 @@ def _strips(title: str, pictures: Sequence[Html]) -> Html:
     return el("figure", el("figcaption", title), pictures, class_="strips")
 
 
-def _possible(record: AuditRecord, access: str) -> bool:
-    return ACCESSES.index(access) <= ACCESSES.index(record.access)
-
-
 def _access_row(record: AuditRecord, access: str, metrics: Sequence[str]) -> Html:
     name, meaning = ACCESS[access]
     heading = el("th", name, small(meaning), scope="row", class_="who")
-    if not _possible(record, access):
-        reached = f"not possible here: at least what {access_name(record.access)} access gets"
+    if why := untried(record, access):
+        weaker = [less for less in ACCESSES[: ACCESSES.index(access)] if ran(record, less)]
+        gets = f"{access_name(weaker[-1])} access" if weaker else "guessing the average input"
+        reached = f"{'not tried' if why == BUDGET else 'not possible here'}: at least what {gets} gets"
         return row(heading, [el("td", el("div", reached), colspan=5 + len(metrics), data_label="All figures")])
     worst, who = record.worst(access), record.identifies(access)
     rows, found = record.within(access)
-    ran = {of.label: (of.access, of.attack) for of in rows} | {of.label: (of.access, of.attack) for of in found}
-    of_it = sum(needs == access and attack != FLOOR for needs, attack in ran.values())
+    n, of_it = len({one.label for one in rows} | {one.label for one in found}), len(ran(record, access))
     return row(heading, [
         _cell("Worst attack", worst.label if worst else DASH),
         _measured(LEAKAGE_GAIN, worst.leakage_gain if worst else None),
         *(_measured(scale(metric), worst.metrics.get(metric) if worst else None) for metric in metrics),
         _measured(IDENTIFIED, who.top_1 if who else None),
         _cell("By", how(who) if who else DASH),
-        _cell("Attacks", len(ran), small(f"{of_it or 'none'} of this access")),
+        _cell("Attacks", n, small(f"{of_it or 'none'} of this access")),
     ])  # fmt: skip
 
 
@@ -261,7 +256,7 @@ def _identified(record: AuditRecord) -> Html:
         "device's own half and takes the one that fits; other attacks compare their reconstruction with the "
         "candidates in pixels. Who can be identified has been found out, however poor the reconstruction looks."
         if who
-        else "No attack identified anything."
+        else f"There is no figure: no attack was scored among at least {LEAST_CANDIDATES} candidates."
     )
     return section(
         "Which input was it?", note(text), every_way([(record.defense, "c0", record.identification)]), id="identified"
@@ -314,7 +309,8 @@ def _not_tried(record: AuditRecord) -> Html:
 
 
 def _not_tried_row(entry: NotTried) -> Html:
-    return row(entry.label, [access_name(entry.access), entry.why, entry.reason])
+    cells = [("Access", access_name(entry.access)), ("Why", entry.why), ("Reason", entry.reason)]
+    return row(entry.label, [_cell(*cell) for cell in cells])
 
 
 def _aisvs(record: AuditRecord) -> Html:
@@ -342,7 +338,11 @@ def _requirement(entry: Requirement, record: AuditRecord) -> Html:
     links = [el("div", el("a", text, href=f"#{anchor}")) for anchor, text in answer.links]
     return row(
         el("th", entry.number, small(f"level {entry.level}"), scope="row"),
-        [entry.asks, el("td", el("b", answer.state), ". ", _with_code(answer.text)), el("td", links or DASH)],
+        [
+            _cell("It asks", entry.asks),
+            _cell("This audit", el("b", answer.state), ". ", _with_code(answer.text)),
+            _cell("Figures", links or DASH),
+        ],
     )
 
 

@@ -1,18 +1,51 @@
-"""The verdict of an audit, in one sentence."""
+"""The verdict of an audit, in one sentence, and in a second one what was not tried for lack of time."""
 
 from __future__ import annotations
 
 from cutlayer.progress import words
-from cutlayer.records.audit import UNBOUNDED, AuditRecord
+from cutlayer.records.audit import ACCESSES, BUDGET, NO_ACCESS, UNBOUNDED, AuditRecord
 from cutlayer.records.run import WATCH_LIST, CeilingAt, IdentificationRecord
 from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, access_name
 
+FLOOR = "mean-image"
+"""The attack that looks at nothing."""
 MUCH = 0.5
 """Leakage gain, or share of inputs that are identified, from which on a split gives its inputs away."""
 
 
 def verdict(record: AuditRecord) -> str:
-    """What the audit comes to: who gets what, or what nobody gets."""
+    """What the audit comes to: who gets what, or what nobody gets, and what was not tried for lack of time."""
+    return _found(record) + _left(record)
+
+
+def untried(record: AuditRecord, access: str) -> str:
+    """Why no attack that needs an access was run: `BUDGET` or `NO_ACCESS`; empty where one was, or neither was why."""
+    if ACCESSES.index(access) > ACCESSES.index(record.access):
+        return NO_ACCESS
+    whys = {entry.why for entry in record.not_tried if entry.access == access}
+    tried = ran(record, access) or any(failed.access == access for failed in record.failed)
+    return "" if tried else next((why for why in (BUDGET, NO_ACCESS) if why in whys), "")
+
+
+def ran(record: AuditRecord, access: str) -> set[str]:
+    """Titles of the attacks that need an access and were scored, but for the one that looks at nothing."""
+    tried = [(one.access, one.attack, one.label) for one in record.attacks]
+    tried += [(one.access, one.attack, one.label) for one in record.identification]
+    return {label for needs, attack, label in tried if needs == access and attack != FLOOR}
+
+
+def _left(record: AuditRecord) -> str:
+    """What the time did not suffice for, as a sentence."""
+    n = sum(entry.why == BUDGET for entry in record.not_tried)
+    if not n:
+        return ""
+    none_of = [access_name(access) for access in ACCESSES if untried(record, access) == BUDGET]
+    all_of = f", among them all that need {' or '.join(none_of)} access" if none_of else ""
+    return f" {n} attack{'s were' if n > 1 else ' was'} not tried for lack of time{all_of}."
+
+
+def _found(record: AuditRecord) -> str:
+    """Who gets what, or what nobody gets."""
     worst, who = record.worst(), record.identifies()
     leaks = worst is not None and worst.leakage_gain.value >= MUCH
     named = who is not None and who.top_1.value >= MUCH

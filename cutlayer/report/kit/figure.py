@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from cutlayer.report.kit.markup import Html, el
 
-POINT_AT = "Point at a mark, or move through them with Tab and the arrow keys: this line says what each one is."
+POINT_AT = "Point at a mark, touch it, or go through them with Tab and the arrow keys: this line says what each one is."
 
 
 @dataclass(frozen=True)

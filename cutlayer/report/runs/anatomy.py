@@ -49,10 +49,7 @@ def anatomy(group: Group, *, numbers: bool = True) -> Html:
     ]
     known = [request for request in requests if request.stages]
     mean = ", the mean over the seeds" if len(group.seeds) > 1 else ""
-    legend = [
-        el("li", el("span", class_=f"swatch s-{stage}"), el("b", stage), f" {meaning}")
-        for stage, meaning in STAGE_WORDS.items()
-    ]
+    legend = [el("li", el("b", stage), f" {meaning}") for stage, meaning in STAGE_WORDS.items()]
     needed = ", ".join(f"p{q} needs {n}" for q, n in LEAST_SAMPLES.items() if n > 1)
     return section(
         "Where the time goes",
@@ -64,7 +61,7 @@ def anatomy(group: Group, *, numbers: bool = True) -> Html:
             "changed the head."
         ),
         _drawn(group, known) if known else el("p", "No raw samples of these runs could be read.", class_="empty"),
-        el("ul", legend, class_="legend"),
+        el("details", el("summary", "What each stage is"), el("ul", legend, class_="legend")),
         el("details", el("summary", "The figure as a table"), _as_table(known)) if known else None,
         [
             el("details", el("summary", "End-to-end times and sizes"), tables.percentiles(group))

@@ -30,10 +30,19 @@ def verdict(judged: list[tuple[str, str]]) -> str:
         return "The plan states no expectation by which the table could support the claim or not."
     counts = Counter(found for found, _ in judged)
     if counts[UNSUPPORTED]:
-        return f"Not supported by the table: {counts[UNSUPPORTED]} of {len(judged)} expectations are not met."
+        return f"Not supported by the table: {_of(counts[UNSUPPORTED], len(judged))} not met."
     if counts[UNCHECKED]:
+        if len(judged) == 1:
+            return "Not checked: for its expectation there is no run."
         return f"Not checked in full: for {counts[UNCHECKED]} of {len(judged)} expectations there is no run."
     return "Supported by the table."
+
+
+def _of(some: int, all_: int) -> str:
+    """How many expectations, with the verb."""
+    if all_ == 1:
+        return "its expectation is"
+    return f"{some} of {all_} expectations {'is' if some == 1 else 'are'}"
 
 
 def judge(group: Group, text: str) -> tuple[str, str]:

@@ -156,7 +156,7 @@ def _panel(group: Group, across: Quantity, up: Quantity, words: Mapping[str, str
     described = f"{title}, for {len(settings)} settings. On the line: {', '.join(s.label for s in front)}."
     file = f"{group.title} {up.name} {across.name}"
     name = Name(f"{group.anchor}-{up.name}-{across.name}", file, title, described)
-    step = el("path", d=_steps(chart, front, drawn, across.better), class_="pareto")
+    step = el("path", d=_steps(chart, front, drawn, across.better, max(frame.top, chart.y(1.0))), class_="pareto")
     drawing = [chart.axes(), el("g", lines), step, el("g", marks), el("g", names), key[1]]
     return figure(name, [(WIDTH, PLOT + key[0], drawing, "")], marks=True)
 
@@ -197,8 +197,10 @@ def _bars(chart: Chart, across: Estimate, up: Estimate, x: float, y: float) -> s
     return path
 
 
-def _steps(chart: Chart, front: Sequence[Setting], drawn: dict[str, tuple[float, float]], better: int) -> str:
-    """The edge of what is attained: beyond it lies what no setting offers, the best of both in its corner."""
+def _steps(
+    chart: Chart, front: Sequence[Setting], drawn: dict[str, tuple[float, float]], better: int, top: float
+) -> str:
+    """The edge of what is attained, up to `top`: beyond it lies what no setting offers, the best in a corner."""
     if not front:
         return ""
     frame = chart.frame
@@ -207,7 +209,7 @@ def _steps(chart: Chart, front: Sequence[Setting], drawn: dict[str, tuple[float,
     path = f"M{frame.left if better > 0 else frame.right:.1f} {places[0][1]:.1f}"
     for x, y in places:
         path += f"V{y:.1f}H{x:.1f}"
-    return f"{path}V{frame.top:.1f}"
+    return f"{path}V{top:.1f}"
 
 
 def _family_line(family: Family, chart: Chart, drawn: dict[str, tuple[float, float]]) -> Html | None:

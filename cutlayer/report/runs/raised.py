@@ -81,7 +81,8 @@ def _kind(kind: str, sentences: Sequence[Alike]) -> list[Html]:
 
 
 def _more(alike: Alike) -> str:
-    return f" And {len(alike.others):,} times more with other figures." if alike.others else ""
+    n = len(alike.others)
+    return f" And {'once' if n == 1 else f'{n:,} times'} more with other figures." if n else ""
 
 
 def _linked(places: Places) -> list[object]:

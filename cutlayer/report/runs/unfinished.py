@@ -54,7 +54,8 @@ def counted(found: Sequence[Unfinished]) -> Html | None:
     """One sentence for the top of the page, with a link; None where every trial has a result."""
     failed = sum(entry.failure is not None for entry in found)
     open_ = len(found) - failed
-    said = [f"{n:,} {what}" for n, what in ((failed, "failed"), (open_, "have no result that can be read")) if n]
+    without = f"{'has' if open_ == 1 else 'have'} no result yet, or none that can be read"
+    said = [f"{n:,} {what}" for n, what in ((failed, "failed"), (open_, without)) if n]
     if not said:
         return None
     return el("p", "Trials that are not on this page: ", el("a", " and ".join(said), href=f"#{ANCHOR}"), ".",

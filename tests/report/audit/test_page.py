@@ -95,12 +95,34 @@ def test_the_verdict_is_one_sentence_of_what_was_found():
     # Many releases undo the noise, and the ceiling of one release says nothing of them.
     assert "no ceiling bounds" in record(0.05, 0.01, LOW, n_releases=4).verdict
     for made in (leaks, only_named, hidden):
-        assert len(re.findall(r"\.(?!\d)", made)) == 1
+        assert len(re.findall(r"\.(?!\d)", made)) == 2
+        assert made.endswith(" 1 attack was not tried for lack of time.")
+    assert len(re.findall(r"\.(?!\d)", record(not_tried=()).verdict)) == 1
+
+
+def test_an_access_that_the_time_did_not_reach_stands_in_its_row_and_in_the_verdict():
+    late = [NotTried(name, name, "WHITE_BOX", BUDGET, "The budget of 5 s was spent.") for name in ("map", "white-box")]
+    made = record(attacks=record().attacks[:2], not_tried=tuple(late))
+    assert made.verdict.endswith(
+        " 2 attacks were not tried for lack of time, among them all that need white-box access."
+    )
+    assert "not tried: at least what black-box access gets" in written(made)
+    assert "not tried: at least" not in written(record())
+
+
+def test_who_is_identified_among_a_handful_is_no_verdict():
+    few = tuple(replace(one, candidates=3) for one in record().identification)
+    made = record(gain=0.1, identification=few)
+    assert made.identifies() is None
+    assert made.verdict.startswith("This audit does not show that the split is safe")
+    assert "picks the input" not in made.verdict
+    assert "no attack was scored among at least 10 candidates" in written(made)
+    assert checked(parse("identified > 0.5"), made).broken
 
 
 def test_the_parts_stand_in_their_order_and_all_links_lead_somewhere():
     made = record(
-        conditions=(Checked(text="leakage > 0.5", broken=True, says="leakage is 0.950, which breaks it."),),
+        conditions=(Checked(text="leakage > 0.5", broken=True, says="leakage is 0.950: 'leakage > 0.5' holds."),),
         flags=(Flag("above-the-ceiling", "One of the two is wrong."),), tap=TapFacts(n=5, n_releases=1, scored=False),
     )  # fmt: skip
     text = written(made, recorded={"ridge": np.zeros((2, 3, 8, 8), np.float32)})
@@ -166,10 +188,12 @@ def test_what_others_wrote_cannot_put_markup_into_the_page():
 def test_a_condition_is_compared_with_its_figure(text, broken, value):
     condition = parse(text)
     assert figures(record())[condition.metric] == pytest.approx(value)
-    assert checked(condition, record()).broken is broken
+    judged = checked(condition, record())
+    assert judged.broken is broken
+    assert judged.says.endswith(f": {text!r} {'holds, so the audit fails' if broken else 'does not hold'}.")
 
 
-def test_a_figure_that_was_not_measured_breaks_its_condition():
+def test_an_audit_fails_by_a_figure_that_was_not_measured():
     made = record(access="BLACK_BOX", accuracy=None, attacks=(), bound=LOW)
     for text in ("accuracy < 0.5", "leakage > 0.9", "leakage.white-box > 0.9", "psnr > 90"):
         judged = checked(parse(text), made)

@@ -219,11 +219,11 @@ def test_a_claim_is_printed_as_a_claim_with_its_verdict(seeds):
         made["expect"] = [f"leakage of {NOISE} < leakage of none", f"accuracy of {NOISE} > 0.95"]
         path.write_text(json.dumps(made))
     page, _ = said(seeds)
-    assert "Not supported by the table: 1 of 2 expectations are not met." in page
+    assert "Not supported by the table: 1 of 2 expectations is not met." in page
     assert f"supported by the table : leakage of {NOISE} &lt; leakage of none (37.0 % against 77.0 %)" in page
     (only,) = group(read(seeds)[0])
     missing = judge(only, "leakage of patrol < 0.1")
-    assert verdict([missing]).startswith("Not checked in full: for 1 of 1 expectations")
+    assert verdict([missing]).startswith("Not checked: for its expectation")
     assert verdict([missing, judge(only, "leakage of none < 0.1")]).startswith("Not supported by the table: 1 of 2")
     printed = text(read_results(seeds))
     assert "The plan claims: Noise hides pictures, at a price." in printed
