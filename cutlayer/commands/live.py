@@ -85,6 +85,11 @@ def live(
         tell(f"page     {opened.screen}")
         tell(f"phones   {opened.phone}")
         tell(f"devices  cutlayer edge --join '{opened.code}'")
+        if opened.local:
+            tell(
+                "reached  from this machine only; for phones and other machines: --host 0.0.0.0 --share ADDRESS "
+                "--cert FILE --key FILE, or --insecure in a network that you trust"
+            )
         opened.runtime.begin()
         tell(f"ready {' '.join(opened.addresses.values())}")
         stop.wait()

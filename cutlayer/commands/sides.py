@@ -208,7 +208,8 @@ def edge(
         transport: With --join, which of the server's transports is used.
         allow: With --join, a defense that the room may switch on, such as gaussian-noise; may be given several
             times. All that can be switched if left out.
-        at_least: With --join, the weakest defense, such as gaussian-noise=0.5: the device refuses anything below.
+        at_least: With --join, the weakest defense, such as gaussian-noise=0.5: the device refuses anything below, and
+            other defenses.
         share_original: With --join, let the page of the room show what the camera sees.
         plan: With --train, a plan of your own in place of the server's; it has to be the same one. A plan that names
             files needs it.

@@ -70,7 +70,7 @@ class Team:
         for one, arrived, wish, row in zip(frames, smashed, wishes, rebuilt, strict=True):
             named = self._list.name(arrived.numpy(), wish, one.original)
             seen = None if one.original is None else data_url(one.original)
-            yield one.device, Picture(one.frame.number, seen, tuple(row), named)
+            yield one.device, Picture(one.frame.number, seen, tuple(row), named, one.frame.prediction)
 
     def _member(self, name: str) -> Member:
         input, smashed = self._manifest.input.shape, self._manifest.smashed.shape

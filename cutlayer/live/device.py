@@ -79,12 +79,14 @@ class Frame(NamedTuple):
         smashed: ``(1, *smashed.shape)``.
         wish: The defense that the request states, without the codec; None where it states another text.
         ns: Time of its arrival (`time.monotonic_ns`).
+        prediction: What the server answered: ``label`` and ``share``; None where it names no class.
     """
 
     number: int
     smashed: NDArray[np.float32]
     wish: Wish | None
     ns: int
+    prediction: Mapping[str, Any] | None = None
 
 
 class Rebuilt(NamedTuple):
@@ -111,12 +113,14 @@ class Picture(NamedTuple):
         original: A data URL; None where it is not shared.
         rebuilt: What each attacker made of it.
         candidate: What the watch list says; None where there is none.
+        prediction: What the server answered to this frame; None where it names no class.
     """
 
     frame: int
     original: str | None
     rebuilt: tuple[Rebuilt, ...]
     candidate: Mapping[str, Any] | None
+    prediction: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -189,12 +193,12 @@ class Device:
             "defense": self.defense,
             "allows": list(self.introduction.allows),
             "wish": self.wish.to_json(),
+            "wish_number": self.wish_number,
             "refused": self.refused,
             "prediction": self.prediction,
             "bytes": self.nbytes,
             "end_to_end_ms": None if self.end_to_end_ns is None else self.end_to_end_ns / 1e6,
             "stages_ms": {name: ns / 1e6 for name, ns in stages.items()},
-            "candidate": self.picture.candidate if self.picture else None,
             "shares_original": self.introduction.shares_original,
         }
 
@@ -205,5 +209,5 @@ class Device:
         rebuilt = [one._asdict() for one in self.picture.rebuilt]
         return {
             "type": "frame", "id": self.id, "frame": self.picture.frame, "original": self.picture.original,
-            "rebuilt": rebuilt,
+            "rebuilt": rebuilt, "candidate": self.picture.candidate, "prediction": self.picture.prediction,
         }  # fmt: skip

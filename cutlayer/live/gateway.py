@@ -143,7 +143,11 @@ async def _greeted(websocket: WebSocket) -> Device:
     asked = _object(await _receive(websocket))
     state = websocket.app.state
     if not state.tokens.is_join(asked.pop("token", None)):
-        raise Denied(401, "The token is not one of this room; scan the code on the big screen again.")
+        raise Denied(
+            401,
+            "The token is not one of this room; scan the code on the big screen again, "
+            "or open the address that `cutlayer live` prints behind `phones`.",
+        )
     return _let_in(state.room, asked)
 
 

@@ -69,7 +69,7 @@ class Room:
         *,
         read_only: bool = False,
     ) -> None:
-        self.manifest, self.labels, self.codes = manifest, tuple(labels), dict[str, str]()
+        self.manifest, self.labels, self.codes = manifest, tuple(labels), dict[str, Any]()
         self.most_devices, self.read_only = most_devices, read_only
         self.addresses: dict[str, str] = {}
         self.certificate: str | None = None
@@ -303,7 +303,8 @@ class Room:
             device.prediction = self._prediction(logits[:1])
             ending = seen.id.rpartition("-")[2]
             number = int(ending) if ending.isascii() and ending.isdecimal() and len(ending) < 16 else 0
-            device.waiting.append(Frame(number, seen.smashed[:1], stated(seen.defense), now_ns))
+            frame = Frame(number, seen.smashed[:1], stated(seen.defense), now_ns, device.prediction)
+            device.waiting.append(frame)
         self._tell()
 
     def take(self) -> list[Waiting]:

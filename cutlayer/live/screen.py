@@ -42,7 +42,7 @@ async def watch(websocket: WebSocket) -> None:
     except WebSocketDisconnect:
         return
     if not websocket.app.state.tokens.is_screen(greeting.get("token")):
-        await _close(websocket, UNKNOWN, "The token is not that of this room; open the address that was printed last.")
+        await _close(websocket, UNKNOWN, "The token is not that of this room.")
         return
     telling = asyncio.create_task(_tell(websocket), name="tell")
     listening = asyncio.create_task(_listen(websocket), name="listen")

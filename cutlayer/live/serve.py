@@ -14,7 +14,7 @@ from typing import Literal
 from cutlayer.cloud.admission import Limits
 from cutlayer.cloud.service import Service
 from cutlayer.data.load import open_data
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, CutlayerError
 from cutlayer.live.app import application
 from cutlayer.live.attack_plan import Plan
 from cutlayer.live.attackers import Attackers
@@ -49,6 +49,7 @@ class Opened:
         code: The join code for devices.
         addresses: Where devices send their requests, by the name of the transport.
         runtime: What phones compute the head with.
+        local: Whether the room is reached from this machine only.
     """
 
     room: Room
@@ -58,6 +59,7 @@ class Opened:
     code: JoinCode
     addresses: dict[str, str]
     runtime: Runtime
+    local: bool
 
 
 @contextmanager
@@ -104,8 +106,7 @@ def open_room(
     certificate = None if security.cert is None else read(security.cert).decode("ascii", "replace")
     if security.key is not None:
         without_passphrase(security.key)
-    classes = open_data(data, data_root, seed, shape=split.manifest.input.shape).classes
-    room = Room(split.manifest, classes, most_devices)
+    room = Room(split.manifest, class_names(split, data, data_root, seed), most_devices)
     with ExitStack() as opened:
         visitors = opened.enter_context(closing(Visitors()))
         limits = Limits(8, 0, BUDGET_BYTES, MOST_SAMPLES)
@@ -125,10 +126,12 @@ def open_room(
         if security.curve_key is not None:
             room.curve_server = _public(security.curve_key)
         phone = phone_url(at, tokens.join)
-        room.codes.update(code=str(code), phone=phone, qr=qr_svg(phone))
+        local = share is None and not web_address.leaves_machine
+        room.codes.update(code=str(code), phone=phone, qr=qr_svg(phone), local=local)
         if attackers:
             opened.enter_context(closing(Attackers(room, Plan(split.path, data, data_root, attackers, out, seed))))
-        yield Opened(room, tokens, screen_url(at, tokens.screen), phone, code, dict(room.addresses), app.state.runtime)
+        page, runtime = screen_url(at, tokens.screen), app.state.runtime
+        yield Opened(room, tokens, page, phone, code, dict(room.addresses), runtime, local)
 
 
 def check_images(split: SplitFolder) -> None:
@@ -139,6 +142,27 @@ def check_images(split: SplitFolder) -> None:
         raise ConfigError(
             f"A room shows images, and {split.path} takes {manifest.input}; name a split of gray or color images."
         )
+
+
+def class_names(split: SplitFolder, data: str, data_root: Path | None, seed: int) -> tuple[str, ...]:
+    """Names of the classes that the tail of a split answers; empty, so that numbers are shown, where nobody knows them.
+
+    The attackers' data may be of other classes; they name those of the split only where it is the split's own data.
+
+    Raises:
+        ConfigError: The attackers' data set is unknown.
+        DataError: It cannot be read.
+    """
+    manifest = split.manifest
+    names = open_data(data, data_root, seed, shape=manifest.input.shape).classes  # refused early where it is unknown
+    if manifest.data != data:
+        if manifest.data is None:
+            return ()
+        try:
+            names = open_data(manifest.data, data_root, seed, shape=manifest.input.shape).classes
+        except CutlayerError:
+            return ()
+    return tuple(names) if len(names) == manifest.classes else ()
 
 
 def _listeners(security: Security, tokens: Tokens, out: Path) -> dict[str, Security]:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from cutlayer.cloud.service import Seen, Service
 from cutlayer.cloud.tap import check_split, place_of_last, read_from
-from cutlayer.data.load import open_data
 from cutlayer.errors import CutlayerError
 from cutlayer.foreign import shown
 from cutlayer.live.app import application
@@ -26,7 +25,7 @@ from cutlayer.live.attackers import Attackers
 from cutlayer.live.code import screen_url
 from cutlayer.live.device import MOST_NAME, Denied, Introduction
 from cutlayer.live.room import Room
-from cutlayer.live.serve import check_images
+from cutlayer.live.serve import check_images, class_names
 from cutlayer.live.tokens import Tokens
 from cutlayer.live.web import Web
 from cutlayer.split_folder import Half, SplitFolder
@@ -75,8 +74,7 @@ def watch_tap(
         WireError: It cannot listen there.
     """
     check_images(split)
-    classes = open_data(data, data_root, seed, shape=split.manifest.input.shape).classes
-    room = Room(split.manifest, classes, MOST_SESSIONS, read_only=True)
+    room = Room(split.manifest, class_names(split, data, data_root, seed), MOST_SESSIONS, read_only=True)
     following = _Following(tap, split, room)
     following.read()
     tokens = Tokens()

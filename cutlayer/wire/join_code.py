@@ -97,4 +97,4 @@ def fingerprint(certificate: bytes) -> str:
 
 
 def _no_code(given: str, why: str) -> ConfigError:
-    return ConfigError(f"'{shown(given, 200)}' is the beginning of no join code: {why}; {_ADVICE}.")
+    return ConfigError(f"The join code that begins with '{shown(given, 200)}' cannot be used: {why}; {_ADVICE}.")

@@ -1,18 +1,20 @@
 // One device: what it saw, what the attackers rebuild of it, who they take it for, and what can be switched.
 
 import { Control } from "./controls.js";
-import { Fading, STILL } from "./fading.js";
+import { decoded, Fading, STILL } from "./fading.js";
 import { showStages } from "./stages.js";
 import { ago, element, percent, say, titleAndWords, whole } from "./words.js";
 
 // Words that change more often than this cannot be read.
 const WORDS_MS = 400;
+// A frame changes with all its figures, so that none comes sooner after another than figures can be followed.
+const FRAME_MS = 250;
 // Whoever asked for less motion gets a frame this often.
 const STILL_MS = 1000;
 // Pictures of fewer pixels than this look better with their pixels than smoothed.
 const COARSE = 24;
 
-const KINDS = { python: "", phone: "phone", tap: "recorded" };
+const KINDS = { python: "", phone: "phone", tap: "from the tap" };
 
 export class Card {
   constructor(device, wish) {
@@ -22,6 +24,9 @@ export class Card {
     this.candidate = new Fading(this.find(".verdict canvas"));
     this.tiles = new Map();
     this.frame = null;
+    this.next = null;
+    this.showing = false;
+    this.pictures = new Map();
     this.wordsMs = -WORDS_MS;
     this.shownMs = -STILL_MS;
     this.later = 0;
@@ -38,13 +43,13 @@ export class Card {
 
   // Take what is known of the device; its id changes when it comes back to a server that was restarted.
   adopt(device) {
-    const withdrawn = this.device?.shares_original && !device.shares_original;
+    const consent = this.device && this.device.shares_original !== device.shares_original;
     const urgent = !this.device || ["connected", "refused", "defense", "id"].some((key) => this.device[key] !== device[key]);
     this.device = device;
     this.root.dataset.id = device.id;
     this.root.dataset.name = device.name;
     this.heardMs = performance.now() - (device.last_ns_ago ?? 0) / 1e6;
-    if (withdrawn) this.draw();
+    if (consent) this.draw();
     if (urgent) this.wordsMs = -WORDS_MS;
     this.words();
   }
@@ -74,14 +79,29 @@ export class Card {
     this.words();
   }
 
+  // The newest frame is shown; one that is overtaken while it waits is left out.
   show(frame) {
-    const now = performance.now();
-    if (STILL.matches && now - this.shownMs < STILL_MS) return;
-    this.shownMs = now;
-    this.frame = frame;
-    this.root.dataset.frame = frame.frame;
-    this.draw();
-    this.words();
+    this.next = frame;
+    if (!this.showing) this.showNext();
+  }
+
+  // The pictures of a frame are decoded first, and then they and all its figures change at once.
+  async showNext() {
+    this.showing = true;
+    while (this.next) {
+      const left = this.shownMs + (STILL.matches ? STILL_MS : FRAME_MS) - performance.now();
+      if (left > 0) await new Promise((resolve) => setTimeout(resolve, left));
+      const frame = this.next;
+      if (!frame) break; // it was held back
+      this.next = null;
+      const urls = [frame.original, frame.candidate?.picture, ...frame.rebuilt.map((one) => one.picture)];
+      this.pictures = await decoded(urls.filter(Boolean));
+      this.shownMs = performance.now();
+      this.frame = frame;
+      this.root.dataset.frame = frame.frame;
+      this.draw();
+    }
+    this.showing = false;
   }
 
   draw() {
@@ -91,15 +111,17 @@ export class Card {
     this.saw.canvas.setAttribute("aria-label", shared ? `What ${name} saw` : `${name} keeps its picture`);
     if (!shared) this.saw.clear();
     if (!this.frame) return;
-    // Pictures of different frames never stand side by side.
-    const { original, rebuilt } = this.frame;
+    // Pictures and figures of different frames never stand side by side.
+    const { original, rebuilt, prediction, candidate } = this.frame;
     this.root.classList.toggle("late", shared && !original);
-    if (shared && original) this.saw.show(original);
+    if (shared && original) this.saw.show(this.pictures.get(original));
     for (const [name, tile] of this.tiles) {
       const made = rebuilt.find((one) => one.attacker === name);
-      if (made) tile.show(made);
+      if (made) tile.show(made, this.pictures.get(made.picture), shared);
       else tile.clear();
     }
+    this.answer(prediction);
+    this.verdict(candidate);
   }
 
   // What is said of the device. Called for every message and every second, and does less.
@@ -118,13 +140,14 @@ export class Card {
     say(this.find(".kind"), KINDS[device.kind] ?? device.kind);
     const rate = device.fps ? `${device.fps.toFixed(device.fps < 9.95 ? 1 : 0)} frames a second` : "waiting for a frame";
     say(this.find(".seen"), device.connected ? rate : `last seen ${ago((now - this.heardMs) / 1000)}`);
-    const answer = device.prediction;
-    this.find(".answer").hidden = !answer;
-    say(this.find(".answer strong"), answer ? answer.label : "");
-    say(this.find(".answer span"), answer ? percent(answer.share) : "");
-    this.verdict(device.candidate);
-    for (const tile of this.tiles.values()) tile.words(device.shares_original);
+    if (!this.frame) this.answer(device.prediction);
     showStages(this.find("footer"), device);
+  }
+
+  answer(prediction) {
+    this.find(".answer").hidden = !prediction;
+    say(this.find(".answer strong"), prediction ? prediction.label : "");
+    say(this.find(".answer span"), prediction ? percent(prediction.share) : "");
   }
 
   verdict(candidate) {
@@ -133,17 +156,18 @@ export class Card {
     if (!candidate) return;
     const picture = this.candidate.canvas;
     picture.hidden = !candidate.picture;
-    if (candidate.picture) this.candidate.show(candidate.picture);
+    if (candidate.picture) this.candidate.show(this.pictures.get(candidate.picture));
     const { rank, of, index } = candidate;
-    const named = `candidate ${whole(index + 1)} of ${whole(of)}`;
-    const first = candidate.sure ? `This is ${named}.` : `Perhaps ${named}.`;
+    const named = `candidate ${whole(index + 1)}`;
+    const unsure = rank === null ? `Perhaps ${named}, if it is one of the ${whole(of)} on the list.` : `Perhaps ${named} of ${whole(of)}.`;
+    const first = candidate.sure ? `This is ${named} of ${whole(of)}.` : unsure;
     const second = verdictWords(rank);
     if (place.textContent.trim() !== first + second) place.querySelector("p").replaceChildren(first, element("small", second));
   }
 }
 
 function verdictWords(rank) {
-  if (rank === null) return "The truth stays on the device.";
+  if (rank === null) return "The truth is not known here.";
   return rank === 1 ? "The attacker is right." : `Wrong: the right one is in place ${whole(rank)}.`;
 }
 
@@ -188,16 +212,12 @@ class Tile {
     say(waiting.firstChild, attacker.words || `In training, ${percent(attacker.progress)}`);
   }
 
-  show(rebuilt) {
+  show(rebuilt, picture, shared) {
     if (!this.rebuilt) this.root.querySelector(".waiting").replaceChildren();
     this.rebuilt = rebuilt;
-    this.picture.show(rebuilt.picture);
-  }
-
-  words(shared) {
-    if (!this.rebuilt) return;
-    const unscored = shared ? "not scored: what the device saw came too late" : "not scored: the picture stays on the device";
-    const { leakage_gain: leak, psnr_db: psnr } = this.rebuilt;
+    this.picture.show(picture);
+    const unscored = shared ? "not scored: what the device saw came too late" : "not scored";
+    const { leakage_gain: leak, psnr_db: psnr } = rebuilt;
     this.root.classList.toggle("unscored", leak === null);
     this.root.style.setProperty("--leak", Math.min(1, Math.max(0, leak ?? 0)));
     const line = this.root.querySelector(".leak");

@@ -2,7 +2,7 @@
 
 import { defenseWords, element, say, short, stepName } from "./words.js";
 
-// A wish that comes back is older than the hand on the slider for so long.
+// What comes back is older than the hand on the slider for so long.
 const HAND_MS = 1500;
 
 export class Control {
@@ -13,6 +13,7 @@ export class Control {
     this.name = name;
     this.wish = wish;
     this.touched = -HAND_MS;
+    this.usedCodec = "raw";
     root.append(document.getElementById("control-template").content.cloneNode(true));
     this.kinds = root.querySelector(".kinds");
     this.slider = root.querySelector("input[type=range]");
@@ -79,23 +80,28 @@ export class Control {
     this.wish({ ...wish, codec: this.codec.value });
   }
 
-  // Show what is wished of a device, by whomever, and what it does.
+  // Show what the device does, or what it was asked for and has not answered yet.
   follow(device) {
     if (!this.switchable?.length) return;
-    if (performance.now() - this.touched > HAND_MS) this.show(device.wish);
-    const asked = titleOf(device.wish);
-    const words = device.refused
-      ? `The device refuses: ${device.refused}`
-      : !device.connected || device.defense === asked
-        ? `In use: ${defenseWords(device.defense)}`
-        : `Asked for: ${defenseWords(asked)}. In use: ${defenseWords(device.defense)}`;
-    say(this.state, words);
-    this.state.classList.toggle("refused", Boolean(device.refused));
+    const { refused, wish } = device;
+    const asked = titleOf(wish);
+    const obeyed = !refused && device.defense === asked;
+    if (obeyed) this.usedCodec = wish.codec;
+    const expected = device.wish_number > 0 && device.connected && !refused && !obeyed;
+    if (performance.now() - this.touched > HAND_MS) this.show(expected ? wish : { ...wishOf(device.defense), codec: this.usedCodec });
+    const words = [`In use: ${defenseWords(device.defense)}${refused ? "." : ""}`];
+    if (expected) words.unshift(`Asked for: ${defenseWords(asked)}.`);
+    if (refused) words.push(`The device refuses: ${refused}`);
+    const [first, ...rest] = words;
+    if (this.state.textContent !== words.join(" ")) {
+      this.state.replaceChildren(first, ...rest.flatMap((each) => [" ", element("span", each)]));
+    }
+    this.state.classList.toggle("refused", Boolean(refused));
   }
 
   show(wish) {
     const one = this.switchable.find((each) => each.defense === wish.defense);
-    const value = one ? wish.options[one.knob] : 0;
+    const value = one ? (wish.options[one.knob] ?? 0) : 0;
     const step = one ? nearest(one.values, value) : 0;
     if (one && one !== this.chosen) this.choose(one.defense);
     if (this.codec.value !== wish.codec) this.codec.value = wish.codec;
@@ -114,4 +120,11 @@ function nearest(values, value) {
 function titleOf(wish) {
   const options = Object.entries(wish.options).map(([knob, value]) => `${knob}=${Number(value.toPrecision(6))}`);
   return [wish.defense, ...options].join(" ");
+}
+
+// The other way round; what a split does by itself has no knob here.
+function wishOf(title) {
+  const [defense, ...options] = String(title).split(" ");
+  const pairs = options.map((option) => option.split("=")).map(([knob, value]) => [knob, Number(value) || 0]);
+  return { defense, options: Object.fromEntries(pairs) };
 }

@@ -1,44 +1,43 @@
-// A canvas whose pictures fade into each other. The old one stays until the new one is decoded: nothing flickers.
+// A canvas whose pictures fade into each other. The old one stays until the new one is there: nothing flickers.
 
 export const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 // A fade takes half of the time between two pictures, so that each is seen by itself too.
 const PART = 0.5;
-const MOST_MS = 260;
+const MOST_MS = 150;
+
+// The pictures of data URLs by their URLs; what cannot be read is left out.
+export async function decoded(urls) {
+  const pictures = new Map();
+  const decode = async (url) => {
+    const picture = new Image();
+    picture.src = url;
+    await picture.decode().then(() => pictures.set(url, picture), () => null);
+  };
+  await Promise.all([...new Set(urls)].map(decode));
+  return pictures;
+}
 
 export class Fading {
   constructor(canvas) {
     this.canvas = canvas;
     this.pen = canvas.getContext("2d");
     this.before = document.createElement("canvas");
-    this.asked = 0;
-    this.shown = 0;
     this.url = "";
     this.lastMs = 0;
     this.running = 0;
   }
 
-  // Nothing belongs here now; what is being decoded comes too late.
+  // Nothing belongs here now.
   clear() {
     this.url = "";
-    this.shown = ++this.asked;
     cancelAnimationFrame(this.running);
     this.pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
-  // Show the picture of a data URL. One that is overtaken while it is decoded is left out.
-  async show(url) {
-    if (url === this.url) return;
-    this.url = url;
-    const number = ++this.asked;
-    const picture = new Image();
-    picture.src = url;
-    try {
-      await picture.decode();
-    } catch {
-      return;
-    }
-    if (number < this.shown) return;
-    this.shown = number;
+  // Show a decoded picture.
+  show(picture) {
+    if (!picture || picture.src === this.url) return;
+    this.url = picture.src;
     this.fade(picture);
   }
 

@@ -36,6 +36,9 @@ function state(name, sentence) {
   if (name === "refused") {
     admitted = false;
     stop();
+    say(document.querySelector("h1"), "This phone cannot join");
+    document.title = "cutlayer live: this phone cannot join";
+    document.body.classList.add("out");
   }
   if (sentence && name !== "open") trouble(sentence);
 }
@@ -237,7 +240,7 @@ async function security() {
 
 async function main() {
   security();
-  if (!token) return state("refused", "This address has no token; scan the code on the big screen, or copy its whole address.");
+  if (!token) return state("refused", "This address has no token; scan the code on the big screen, or open the whole address that `cutlayer live` prints behind `phones`.");
   const lack = lacking();
   if (lack) return state("refused", lack);
   device = new Device(token, { name: name(), allows: Object.keys(DEFENSES) }, { joined, wish: wished, state });

@@ -37,9 +37,10 @@ function changed(state, words) {
   document.body.classList.toggle("lost", state !== "open");
   at("link").classList.toggle("lost", state !== "open");
   say(at("link"), { open: "Connected", lost: "Connection lost, trying again", refused: "Not connected" }[state]);
-  const refused = location.hash.length > 1 ? words : "This address lacks its token; open the one that cutlayer has printed.";
+  const refused = location.hash.length > 1 ? words : "This address lacks its token.";
+  const advice = "Open the whole address that the command has printed in its terminal, behind “page”.";
   at("trouble").hidden = !words;
-  say(at("trouble"), state === "refused" ? refused : words);
+  say(at("trouble"), state === "refused" ? `${refused} ${advice}` : words);
   // What the room has now comes with the new connection; what it does not name was lost with the old one.
   if (state !== "open") for (const card of cards.values()) missed.set(card, performance.now());
 }
@@ -48,6 +49,10 @@ function arrange(message) {
   room = { switchable: [], codecs: [], attackers: [], ...message };
   room.chosen ??= room.attackers.map((one) => one.name);
   const { model, cut, smashed, data } = room.split;
+  if (room.join === null) {
+    document.title = "cutlayer: a recorded tap";
+    say(document.querySelector("h1 span"), "a recorded tap");
+  }
   say(at("split"), `${model}, cut at ${cut}: ${whole(smashed.reduce((a, b) => a * b, 1))} numbers leave the device${data ? `. Trained on ${data}` : ""}`);
   at("attackers").hidden = room.attackers.length === 0;
   showAttackers();
@@ -142,8 +147,8 @@ function choice(attacker) {
 }
 
 function showJoining() {
-  const { code, qr } = room.join ?? {};
-  const shown = JSON.stringify([code, qr]);
+  const { code, qr, local } = room.join ?? {};
+  const shown = JSON.stringify([code, qr, local]);
   if (at("join").dataset.shown === shown) return;
   at("join").dataset.shown = shown;
   if (!code) {
@@ -153,7 +158,7 @@ function showJoining() {
   const places = [at("join").querySelector(".joining"), element("div", "", "joining")];
   at("welcome").replaceChildren(places[1]);
   for (const place of places) {
-    place.replaceChildren(at("join-template").content.cloneNode(true));
+    place.replaceChildren(at(local ? "join-here-template" : "join-template").content.cloneNode(true));
     place.querySelector(".command code").textContent = `cutlayer edge --join '${code}' --camera 0`;
     const copy = place.querySelector(".copy");
     copy.hidden = !navigator.clipboard;
@@ -161,7 +166,7 @@ function showJoining() {
       await navigator.clipboard.writeText(place.querySelector(".command code").textContent);
       say(copy, "Copied");
     });
-    if (qr) {
+    if (qr && !local) {
       const picture = element("img");
       picture.alt = "QR code with the address for phones";
       picture.src = `data:image/svg+xml,${encodeURIComponent(qr)}`;
@@ -173,5 +178,6 @@ function showJoining() {
 at("open-join").addEventListener("click", () => at("join").showModal());
 at("hold").addEventListener("click", () => {
   held = !held;
+  if (held) for (const card of cards.values()) card.next = null;
   at("hold").setAttribute("aria-pressed", held);
 });

@@ -22,6 +22,7 @@ export function showStages(footer, device) {
   footer.hidden = stages.length === 0 && !device.bytes;
   say(footer.querySelector(".took"), total ? milliseconds(total) : "");
   const bar = footer.querySelector(".stages");
+  bar.hidden = stages.length === 0;
   while (bar.children.length > stages.length) bar.lastChild.remove();
   while (bar.children.length < stages.length) bar.append(element("span"));
   stages.forEach(([stage, ms], at) => {

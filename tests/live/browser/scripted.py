@@ -129,13 +129,16 @@ def device_message(id: str = "d1", **changes) -> dict:
     said = {
         "type": "device", "id": id, "name": "door-camera", "kind": "python", "connected": True, "last_ns_ago": 0,
         "fps": 12.3, "defense": "none", "wish": {"defense": "none", "options": {}, "codec": "raw"}, "refused": None,
+        "wish_number": 1,
         "prediction": {"label": "a", "share": 0.97}, "bytes": 4112, "end_to_end_ms": 7.8, "stages_ms": stages,
-        "candidate": None, "shares_original": True,
+        "shares_original": True,
     }  # fmt: skip
     return said | changes
 
 
-def frame_message(image, rebuilt, id: str = "d1", frame: int = 1, leakage: float | None = 0.8) -> dict:
+def frame_message(
+    image, rebuilt, id: str = "d1", frame: int = 1, leakage: float | None = 0.8, candidate=None, prediction=None
+) -> dict:
     """A frame of which the ridge and the decoder have rebuilt the same; images are ``(C, H, W)`` in [0, 1]."""
     shown = data_url(bytes_of(np.asarray(rebuilt)))
     pictures = [
@@ -143,4 +146,5 @@ def frame_message(image, rebuilt, id: str = "d1", frame: int = 1, leakage: float
         for name in ("ridge", "decoder")
     ]
     original = None if image is None else data_url(bytes_of(np.asarray(image)))
-    return {"type": "frame", "id": id, "frame": frame, "original": original, "rebuilt": pictures}
+    said = {"type": "frame", "id": id, "frame": frame, "original": original, "rebuilt": pictures}
+    return said | {"candidate": candidate, "prediction": prediction}

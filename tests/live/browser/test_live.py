@@ -161,7 +161,9 @@ def test_a_device_refuses_what_its_user_forbids_in_its_own_words(room, pictures,
         ask(driver, 2, "careful")
         until(driver, f"{card('careful')}.querySelector('.state.refused')")
         state = driver.execute_script(f"return {card('careful')}.querySelector('.state').innerText")
-        assert state == "The device refuses: This device does not go below gaussian-noise sigma=2."
+        refusal = "The device refuses: This device does not go below gaussian-noise sigma=2."
+        assert state == f"In use: gaussian noise, sigma 2. {refusal}"
+        until(driver, f"{card('careful')}.querySelector('input[type=range]').value === '5'")
 
 
 def test_a_wrong_token_is_refused(room, browse):

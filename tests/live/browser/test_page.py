@@ -41,8 +41,9 @@ def opened(room, browse, **screen_of):
 def test_a_device_that_shares_is_shown_with_what_was_rebuilt_and_every_figure(room, browse):
     candidate = {"rank": 1, "of": 1000, "index": 16, "picture": None, "sure": True}
     room.tell(**room_message())
-    room.tell(**device_message(candidate=candidate, prediction={"label": "trouser", "share": 0.97}))
-    room.tell(**frame_message(BLACK, GREY, leakage=0.831))
+    room.tell(**device_message(prediction={"label": "of a later frame", "share": 0.5}))
+    answer = {"label": "trouser", "share": 0.97}
+    room.tell(**frame_message(BLACK, GREY, leakage=0.831, candidate=candidate, prediction=answer))
     driver = opened(room, browse)
     until(driver, "document.querySelector('.leak strong')")
     assert shade(driver, ".saw canvas") == 0
@@ -58,12 +59,14 @@ def test_a_device_that_shares_is_shown_with_what_was_rebuilt_and_every_figure(ro
 def test_a_device_that_keeps_its_picture_is_shown_with_the_guess_alone(room, browse):
     candidate = {"rank": None, "of": 1000, "index": 411, "picture": None, "sure": False}
     room.tell(**room_message())
-    room.tell(**device_message(shares_original=False, candidate=candidate))
-    room.tell(**frame_message(None, WHITE, leakage=None))
+    room.tell(**device_message(shares_original=False))
+    room.tell(**frame_message(None, WHITE, leakage=None, candidate=candidate))
     driver = opened(room, browse)
     until(driver, "document.querySelector('.leak')?.innerText.includes('not scored')")
     assert text(driver, ".saw .kept") == "The picture stays on the device."
-    assert text(driver, ".verdict p") == "Perhaps candidate 412 of 1,000.\nThe truth stays on the device."
+    assert text(driver, ".verdict p") == (
+        "Perhaps candidate 412, if it is one of the 1,000 on the list.\nThe truth is not known here."
+    )
     assert shade(driver, "[data-attacker=ridge] canvas") == 255
 
 
@@ -79,12 +82,21 @@ def test_the_slider_asks_by_the_keyboard_and_a_refusal_is_shown_in_the_words_of_
     assert slider.get_attribute("aria-valuetext") == "faint, sigma 0.2"
     assert slider.get_attribute("aria-label") == "Strength of gaussian noise on door-camera"
     refusal = "This device does not go below gaussian-noise sigma=0.5."
-    room.tell(**device_message(refused=refusal, wish=NOISE))
+    weak = NOISE | {"options": {"sigma": STEPS[1]}, "codec": "int8"}
+    room.tell(**device_message(refused=refusal, wish=weak, defense="gaussian-noise sigma=0.5"))
     until(driver, "document.querySelector('.card .state.refused')")
-    assert text(driver, ".card .state") == f"The device refuses: {refusal}"
+    in_use = "In use: gaussian noise, sigma 0.5"
+    assert text(driver, ".card .state") == f"{in_use}. The device refuses: {refusal}"
+    until(driver, f"document.querySelector('.card input[type=range]').value === '{STEPS.index(0.5)}'")
+    assert driver.execute_script("return document.querySelector('.card select').value") == "raw"
     # The wish of another page moves the slider here, once the hand is off it.
     room.tell(**device_message(wish=NOISE))
     until(driver, f"document.querySelector('.card input[type=range]').value === '{STEPS.index(1)}'")
+    # Nobody has asked for anything yet, and the device protects itself.
+    room.tell(**device_message(defense="laplace-noise sigma=2", wish_number=0))
+    until(driver, f"document.querySelector('.card input[type=range]').value === '{STEPS.index(2)}'")
+    assert driver.execute_script("return document.querySelector('.card .kinds :checked').value") == "laplace-noise"
+    assert text(driver, ".card .state") == "In use: laplace noise, sigma 2"
     slider.send_keys(Keys.HOME)
     WebDriverWait(driver, 60, 0.05).until(lambda _: len(room.heard) == 3)
     assert room.heard[2]["wish"] == {"defense": "none", "options": {}, "codec": "raw"}
@@ -159,8 +171,8 @@ def test_a_page_without_the_right_token_says_so_and_does_not_try_again(room, bro
     driver = browse()
     driver.get(room.address.partition("#")[0] + fragment)
     until(driver, "!document.getElementById('trouble').hidden")
-    expected = "The token is not that of this room." if fragment else "This address lacks its token"
-    assert text(driver, "#trouble").startswith(expected)
+    expected = "The token is not that of this room." if fragment else "This address lacks its token."
+    assert text(driver, "#trouble").startswith(f"{expected} Open the whole address")
     assert text(driver, "#link") == "Not connected"
     assert not driver.execute_script("return document.querySelector('.card')")
 
@@ -246,8 +258,8 @@ def test_a_full_room_has_no_barriers_and_fits_every_screen(room, browse, dark):
     for number, name in enumerate(names):
         gone = {"connected": False, "refused": "Not that." * 20} if number == 1 else {}
         candidate = {"rank": 32, "of": 1000, "index": 16, "picture": None, "sure": True} if number % 2 else None
-        room.tell(**device_message(f"d{number}", name=name, candidate=candidate, **gone))
-        room.tell(**frame_message(WHITE if number % 3 else None, GREY, f"d{number}"))
+        room.tell(**device_message(f"d{number}", name=name, **gone))
+        room.tell(**frame_message(WHITE if number % 3 else None, GREY, f"d{number}", candidate=candidate))
     driver = opened(room, browse, width=1920, height=1080, dark=dark)
     until(driver, "document.querySelectorAll('.card').length === 6 && document.querySelector('.leak strong')")
     assert not driver.execute_script("return document.querySelector('h2 img')")
@@ -285,9 +297,59 @@ def test_a_page_that_may_only_look_has_nothing_to_switch(room, browse):
     room.tell(**room_message(switchable=[], codecs=[], join=None))
     driver = opened(room, browse)
     assert until(driver, "document.getElementById('welcome').innerText") == "Waiting for the first request."
-    room.tell(**device_message(kind="tap"))
+    assert (text(driver, "h1"), driver.title) == ("cutlayer a recorded tap", "cutlayer: a recorded tap")
+    room.tell(**device_message(kind="tap", shares_original=False, stages_ms={}))
     room.tell(**frame_message(None, WHITE, leakage=None))
     until(driver, "document.querySelector('.card') && document.querySelector('.leak')?.innerText")
     assert not driver.execute_script("return document.querySelector('.card .control').offsetParent")
     assert driver.execute_script("return document.getElementById('open-join').hidden")
+    assert not driver.execute_script("return document.querySelector('.stages').offsetParent")
+    assert text(driver, ".card .kind") == "from the tap"
+    assert driver.execute_script("return document.querySelector('.card').innerText").count("stays on the device") == 1
     assert errors(driver) == []
+
+
+def test_a_picture_and_its_figures_change_together(room, browse):
+    """Frames of two kinds alternate, and no figure of one ever stands beside the picture of the other."""
+    room.tell(**room_message())
+    room.tell(**device_message())
+    driver = opened(room, browse)
+    kinds = [
+        {"rebuilt": shade, "leakage": leakage, "prediction": {"label": label, "share": 0.5}}
+        for shade, leakage, label in ((BLACK, 0.1, "black"), (WHITE, 0.9, "white"))
+    ]
+    room.tell(**frame_message(GREY, frame=0, **kinds[0]))
+    until(driver, "document.querySelector('.leak strong')")
+    # A change begins with the first shade of a fade, so that only its direction tells what is painted.
+    driver.execute_script(
+        "window.seen = []; let last = 0;"
+        "const canvas = document.querySelector('[data-attacker=ridge] canvas');"
+        "const words = (selector) => document.querySelector(selector).innerText;"
+        "const look = () => { const [shade] = canvas.getContext('2d').getImageData(9, 9, 1, 1).data;"
+        " const way = Math.sign(shade - last) || (shade > 127 ? 1 : -1); last = shade;"
+        " seen.push([way > 0 ? 'white' : 'black', words('.answer strong'), parseInt(words('.leak strong'))]);"
+        " requestAnimationFrame(look); }; look();"
+    )
+    for number in range(1, 25):
+        room.tell(**frame_message(GREY, frame=number, **kinds[number % 2]))
+        driver.execute_async_script("setTimeout(arguments[0], 70)")
+    seen = driver.execute_script("return seen")
+    assert {answer for _, answer, _ in seen} == {"black", "white"}
+    assert all(leaked == {"black": 10, "white": 90}[answer] for _, answer, leaked in seen)
+    changes = [at for at in range(1, len(seen)) if seen[at][1] != seen[at - 1][1]]
+    settled = [one for at, one in enumerate(seen) if all(not 0 <= at - change < 2 for change in changes)]
+    assert all(painted == answer for painted, answer, _ in settled)
+
+
+def test_a_room_that_nobody_else_reaches_offers_no_code_to_phones(room, browse):
+    join = room_message()["join"] | {"local": True, "qr": "<svg xmlns='http://www.w3.org/2000/svg'/>"}
+    room.tell(**room_message(join=join))
+    driver = opened(room, browse)
+    until(driver, "!document.getElementById('welcome').hidden")
+    said = text(driver, "#welcome")
+    assert "This room is reached from this machine only." in said
+    assert "--host 0.0.0.0 --share ADDRESS --cert FILE --key FILE" in said
+    assert "Scan" not in said
+    assert not driver.execute_script("return document.querySelector('#welcome img')")
+    assert text(driver, "#welcome .command").endswith("--camera 0")
+    assert barriers(driver) == []

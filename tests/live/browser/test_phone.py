@@ -214,6 +214,9 @@ def test_what_keeps_a_phone_out_is_said_in_words(browse, tmp_path):
         driver.get(room.phone.partition("#")[0] + "#" + "x" * 32)
         assert trouble(driver).startswith("The token is not one of this room")
         until(driver, "document.getElementById('state').innerText === 'Not admitted'")
+        assert "open the address that `cutlayer live` prints behind `phones`" in trouble(driver)
+        assert text(driver, "h1") == "This phone cannot join"
+        assert not driver.find_element("id", "camera").is_displayed()
         for script, words in (
             ("WebAssembly.validate = () => false", "no SIMD in WebAssembly"),
             ("delete globalThis.WebAssembly", "no WebAssembly"),
