@@ -12,6 +12,7 @@ from cutlayer.records import condition as grammar
 from cutlayer.records.condition import Condition
 from cutlayer.records.expectation import ACCURACY, IDENTIFIED, LEAKAGE
 from cutlayer.records.run import (
+    LEAST_CANDIDATES,
     AttackRecord,
     Ceiling,
     Estimate,
@@ -38,9 +39,6 @@ UNBOUNDED = "budget"
 """`Ceiling.none` where the time did not suffice to compute one."""
 
 CEILING = "ceiling"
-
-LEAST_CANDIDATES = 10
-"""Candidates from which on it says something that an input is picked from them: chance alone picks one of so many."""
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,8 @@ class IdentificationRecord:
 
 WATCH_LIST, PIXELS = "watch list", "pixels"
 """The two ways to identify an input."""
+LEAST_CANDIDATES = 10
+"""Candidates from which on it says something that an input is picked from them: chance alone picks one of so many."""
 
 
 def most_identified(records: Iterable[IdentificationRecord]) -> IdentificationRecord | None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cutlayer.data.modality import Modality
 from cutlayer.machine.command import command_line
 from cutlayer.progress import words
-from cutlayer.records.audit import ACCESSES, BUDGET, LEAST_CANDIDATES, RECORDED, AuditRecord, NotTried
-from cutlayer.records.run import Estimate
+from cutlayer.records.audit import ACCESSES, BUDGET, RECORDED, AuditRecord, NotTried
+from cutlayer.records.run import LEAST_CANDIDATES, Estimate
 from cutlayer.report.audit import aisvs
 from cutlayer.report.audit.aisvs import Requirement
 from cutlayer.report.audit.verdict import no_ceiling, ran, untried

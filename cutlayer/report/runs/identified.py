@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cutlayer.records.run import PIXELS, WATCH_LIST, IdentificationRecord
+from cutlayer.records.run import LEAST_CANDIDATES, PIXELS, WATCH_LIST, IdentificationRecord
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.svg import Axis, Chart, Frame, percent, text
 from cutlayer.report.kit.wording import IDENTIFIED, access_name
@@ -30,6 +30,13 @@ def among(group: Group) -> str:
     return f"{counts[0]:,} candidates" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} candidates"
 
 
+def too_few(candidates: int) -> str:
+    """A sentence where there are too few candidates for the figure to say something; empty where there are enough."""
+    if candidates >= LEAST_CANDIDATES:
+        return ""
+    return f" It says nothing here: with fewer than {LEAST_CANDIDATES} candidates, chance alone is often right."
+
+
 def about(group: Group) -> str:
     """What the figure says, in sentences."""
     said = (
@@ -39,7 +46,8 @@ def about(group: Group) -> str:
     )
     if without := [setting.label for setting in group.settings if not setting.has_watch_list]:
         said += f" No watch list was played against {', '.join(without)}: there it is the figure in pixels."
-    return said
+    counts = [result.candidates for setting in group.settings for result in setting.results if result.candidates]
+    return said + (too_few(min(counts)) if counts else "")
 
 
 def identified(group: Group) -> Html | None:

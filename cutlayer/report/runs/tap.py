@@ -16,7 +16,7 @@ from cutlayer.report.kit.columns import WIDTH, columns, wrap
 from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import picture_row, strip
 from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, access_name, in_order, scale, where_attackers_sit
-from cutlayer.report.runs.identified import every_way, how
+from cutlayer.report.runs.identified import every_way, how, too_few
 from cutlayer.report.runs.tables import attack_table
 
 SHOWN = 12
@@ -80,7 +80,7 @@ def _identified(record: TapRecord) -> str:
         f"Identified: {IDENTIFIED.value(found.top_1.value)} ({IDENTIFIED.interval(found.top_1)}) of {found.top_1.n:,} "
         f"inputs are picked from {found.candidates:,} candidates, by {how(found)}: the attack that does it best, of "
         "those that encode the candidates with the device's own half (watch list) and those whose reconstruction is "
-        "compared with them in pixels."
+        f"compared with them in pixels.{too_few(found.candidates)}"
     )
 
 

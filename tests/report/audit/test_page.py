@@ -33,6 +33,7 @@ from cutlayer.records.run import (
 from cutlayer.report.audit import aisvs
 from cutlayer.report.audit.page import page
 from cutlayer.report.audit.verdict import verdict
+from cutlayer.report.runs.identified import too_few
 from tests.browser import barriers, errors
 
 WORDS = ["cutlayer", "audit", "split", "--fail-if", "leakage > 0.5"]
@@ -220,3 +221,8 @@ def test_the_page_is_readable_by_all_at_any_width(browse, tmp_path, width, dark)
     assert driver.execute_script("return document.images.length") > 3
     assert errors(driver) == []
     assert barriers(driver) == []
+
+
+def test_a_figure_among_a_handful_of_candidates_is_said_to_say_nothing():
+    assert "with fewer than 10 candidates" in too_few(9)
+    assert too_few(10) == ""
