@@ -81,7 +81,7 @@ class Engine(ABC):
 
     workers: Whole = 0
     cpus: Threads = 1
-    note: Callable[[Task, str], None] = field(default=_unheard, init=False, repr=False, compare=False)
+    note: Callable[[Task, str], None] = field(default_factory=lambda: _unheard, init=False, repr=False, compare=False)
 
     @abstractmethod
     def run(self, tasks: Sequence[Task], work: Path) -> Outcomes:
