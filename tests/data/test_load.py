@@ -35,6 +35,7 @@ ROWS = {
     "digits": Row("sklearn", (898, 449, 225, 225)),
     "faces": Row("skimage", (100, 50, 25, 25)),
     "photos": Row("skimage", (8000, 4000, 1000, 1000)),
+    "photos-64": Row("skimage", (2000, 2000, 200, 200)),
     "photographs": Row("skimage", (7200, 3600, 1005, 1200), other_people=True),
     "mnist": Row("MNIST/raw/train-images-idx3-ubyte is missing", (30000, 30000, 5000, 5000)),
     "fashion-mnist": Row("FashionMNIST/raw/train-images-idx3-ubyte is missing", (30000, 30000, 5000, 5000)),

@@ -142,7 +142,8 @@ def test_one_sentence_for_each_reason_at_the_device_and_the_doctor(scheme, kind,
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"{scheme}://pi:{taken.getsockname()[1]}"
     with pytest.raises(Unreachable) as caught:
-        ask(address, SHORT)
+        # Long enough for a loaded machine to notice both refusals.
+        ask(address, Timeouts(connect_s=1.0))
     (finding,) = check_server(address, PLAIN, None)
     assert finding.status == "fault"
     assert words in caught.value.says

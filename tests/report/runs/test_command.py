@@ -6,6 +6,7 @@ import pytest
 
 from cutlayer.commands.experiments import report
 from cutlayer.errors import ConfigError
+from cutlayer.records.index import INDEX
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -23,7 +24,7 @@ FILES = {"html": "report.html", "latex": "report.tex", "markdown": "report.md"}
 @pytest.mark.parametrize(("kind", "name"), FILES.items())
 def test_each_format_is_one_file(runs, capsys, kind, name):
     report(runs, format=kind)
-    assert [path.name for path in runs.iterdir() if path.is_file()] == [name]
+    assert {path.name for path in runs.iterdir() if path.is_file()} == {name, INDEX}
     assert name in capsys.readouterr().out
 
 
