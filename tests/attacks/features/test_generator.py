@@ -1,7 +1,8 @@
 import math
 
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from cutlayer.attacks.features.generator import Generator
 from cutlayer.attacks.features.mean_image import MeanImage
@@ -24,6 +25,13 @@ class Halved(Defense):
 
     def protect(self, smashed, rng):
         return smashed[:, ::2]
+
+
+class Far(nn.Module):
+    """An amortizer whose latent vectors are far from all pictures."""
+
+    def forward(self, smashed):
+        return torch.full((len(smashed), SMALL["latent"]), 6.0)
 
 
 def again(attack: Generator, view, private: Tensor) -> float:
@@ -52,9 +60,11 @@ def test_training_the_generator_on_releases_sees_through_a_change_of_them(make_v
 def test_of_several_starts_the_one_that_explains_the_most_is_taken(make_view, private):
     view, losses = make_view(convolutional_head()), []
     received = view.query(private)
-    for starts in (1, 8):
+    for starts in (1, 3):
         attack = Generator(starts=starts, pixels=0, **SMALL)
         attack.fit(view)
+        # A poor first start: that of a trained amortizer is the best one on some processors.
+        attack._prior.amortizer = Far()
         losses.append(attack._prior.loss(attack._head, attack._latents(received), received))
     assert (losses[1] <= losses[0]).all()
     assert (losses[1] < losses[0]).any()
