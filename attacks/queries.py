@@ -12,7 +12,7 @@ HELD_OUT = 0.1
 """Share of the images that an attack does not learn from, by which it chooses among epochs and settings."""
 SURE = 3.0
 """Standard errors by which an attack must do better on held-out images than a weaker one that it contains."""
-LEAST = 4
+LEAST = 2
 """Images from which on an attack can learn from some and choose by the others."""
 CHUNK = 256
 """Images pushed through the query at a time; bounds the memory of the device's head."""

@@ -98,9 +98,9 @@ def test_errors_are_measured_on_images_that_an_attack_has_not_learned_from(name,
 
 
 @pytest.mark.parametrize("name", ["ridge", "pca-ridge", "kernel-ridge"])
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1])
 def test_too_few_images_to_learn_from_are_said_with_the_least(name, n, make_view):
-    with pytest.raises(ConfigError, match=f"learns from {n} images? of its own, and this attack needs at least 4"):
+    with pytest.raises(ConfigError, match=f"learns from {n} images? of its own, and this attack needs at least 2"):
         ATTACKS.make(name).fit(make_view(linear_head(), n=n))
 
 
