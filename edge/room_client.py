@@ -82,7 +82,7 @@ class RoomClient:
         return content
 
     def json(self, method: str, path: str, value: object = None, **how: Any) -> dict[str, Any]:
-        """As `ask`; the answer is a JSON object, empty where the server has none. Raises DecodeError for another."""
+        """Ask as `ask` does, for a JSON object, empty where there is none. Raises DecodeError for another answer."""
         content = self.ask(method, path, value, **how)
         try:
             read = json.loads(content) if content else {}

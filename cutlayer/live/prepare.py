@@ -13,7 +13,7 @@ DATA = "photos-64"
 """Pictures in which people recognize something."""
 
 _MODELS = ((32, "vgg11_slim", "features.7"), (28, "lenet_bn", "relu1"))
-"""For images of this side at least: a model, and a cut that an attacker inverts well where nothing is defended."""
+"""The choice by the least side of the images: a model, and a cut that an attacker inverts well without a defense."""
 EPOCHS = 3
 MOST_IMAGES = 2000
 

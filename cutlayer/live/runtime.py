@@ -31,7 +31,7 @@ SHA512 = (
     "ab4cbe26baedba45d2cec05610c71c55fa97db92d19a8b171c5f8269126683ca"
     "590a5cdc57bb2f35ce2b298de32f4d956fb42644c0ecd528a0a91e025c07ca61"
 )
-"""Of the archive, as npm states it (there in base64, as ``integrity``)."""
+"""The SHA-512 of the archive, as npm states it (there in base64, as ``integrity``)."""
 
 FILES = {
     "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",

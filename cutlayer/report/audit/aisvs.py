@@ -231,7 +231,7 @@ REQUIREMENTS = (
         "v1.0-C11.3.2", 2, "Raw outputs stay in the backend, and visible ones fit the risk of extraction.", _raw_outputs
     ),
 )  # fmt: skip
-"""Of version 1.0."""
+"""The requirements of version 1.0."""
 
 DRAFTED = (
     Requirement(
@@ -242,4 +242,4 @@ DRAFTED = (
     Requirement("C12.6.3", 3, "Federated training is audited with canaries in every cycle.", _no_updates),
     Requirement("C12.6.4", 3, "Proofs state the whole privacy budget and its cost in utility.", _no_updates),
 )  # fmt: skip
-"""Of drafts before 1.0, section "Federated Learning with Privacy Controls", which 1.0 has dropped."""
+"""The requirements of drafts before 1.0, section "Federated Learning with Privacy Controls", which 1.0 has dropped."""

@@ -140,7 +140,7 @@ def test_a_picture_leaves_the_phone_as_it_leaves_a_python_device(runtime, browse
 
 
 def test_a_split_that_is_defended_is_defended_on_the_phone(runtime, browse, picture, tmp_path):
-    """In color, and with the defense that belongs to the split."""
+    """The picture is in color, and the defense is that of the split."""
     write_split(tmp_path, input=image_spec(3, 64, 64), channels=4, defense={"name": "top-k", "sparsity": 0.75})
     with open_app(tmp_path) as room:
         driver = browse(**PHONE)
