@@ -27,6 +27,9 @@ class Attack:
     plain_words: ClassVar[str] = ""
     """What the attack does, for a reader who does not know the field: a clause that begins with a verb or a noun."""
 
+    rebuilds: ClassVar[tuple[str, ...]] = ("image", "table")
+    """The kinds of inputs that the attack can rebuild or tell apart, as in `cutlayer.data.modality`."""
+
     is_floor: ClassVar[bool] = False
     """Whether the attack ignores what arrives, so that any attack that learns something does better."""
 

@@ -34,6 +34,7 @@ class Reader:
     def __init__(self, manifest: Manifest, max_samples: int) -> None:
         self._max_samples = max_samples
         self._expected = {"smashed": manifest.smashed} | manifest.beside
+        self._sequence = manifest.sequence
         self._dtypes = [np.dtype(spec.dtype) for spec in self._expected.values()]
         self._answers, self._alone = manifest.answers, manifest.ends is not None and manifest.ends.alone
         # Kept, because the manifest computes its hash at each access.
@@ -115,9 +116,10 @@ class Reader:
         # Checked before decoding, because a few packed bytes may expand to a tensor of any size.
         for name, tensor in tensors.items():
             expected = self._expected[name]
-            if tensor.shape != (n, *expected.shape) or not n:
+            if not n or tensor.shape[:1] != (n,) or not self._takes(tensor.shape[1:], expected.shape):
+                shorter = ", or a shorter sequence" if self._sequence else ""
                 raise DecodeError(
-                    f"Send {expected.dtype} of shape Nx{expected}, not {tensor.datatype:.20} of shape "
+                    f"Send {expected.dtype} of shape Nx{expected}{shorter}, not {tensor.datatype:.20} of shape "
                     f"{tensor.shape!s:.80}."
                 )
         if n > self._max_samples:
@@ -135,6 +137,13 @@ class Reader:
         reply, more_bytes = self._reply(request.model, n), n * (decoded_bytes + answer_bytes)
         defense = request.parameters.get("defense")
         return Template(tensors["smashed"], n, decode, reply, session, secret, more_bytes, defense)
+
+    def _takes(self, given: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+        """Return whether the tail takes a tensor of this shape: the greatest, or that of a shorter sequence."""
+        if given == expected:
+            return True
+        shorter = len(given) == len(expected) and given[1:] == expected[1:]
+        return self._sequence and shorter and 0 < given[0] < expected[0]
 
     def _reply(self, model: str, n: int) -> Message | None:
         """Return the answer without id, bytes and durations, if all is known before it is computed."""

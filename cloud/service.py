@@ -96,9 +96,10 @@ class Service:
             answers.check(tail, manifest)
         self._reader = Reader(manifest, limits.max_samples)
         self._replies = Replies()
-        self._batcher = Batcher(self._compute, limits)
-        # The batch is assembled here; the tail may write to it. That of several tensors is assembled anew.
-        self._batch = None if manifest.beside else np.empty((limits.max_batch, *manifest.smashed.shape), np.float32)
+        self._batcher = Batcher(self._compute_by_length if manifest.sequence else self._compute, limits)
+        # The batch is assembled here; the tail may write to it. That of several tensors, or of sequences, is anew.
+        anew = bool(manifest.beside) or manifest.sequence
+        self._batch = None if anew else np.empty((limits.max_batch, *manifest.smashed.shape), np.float32)
         gauges: dict[str, Callable[[], float]] = {
             "in_flight_bytes": lambda: self._batcher.in_flight_bytes,
             "remembered_bytes": lambda: self._replies.nbytes,
@@ -153,6 +154,14 @@ class Service:
             except Refused as refused:
                 for waiting, _ in self._replies.finish(job, None):
                     self._refuse(waiting, refused)
+
+    def _compute_by_length(self, batch: list[Slice]) -> None:
+        """Compute sequences of each length by themselves, so that none is padded."""
+        by_length: dict[tuple[int, ...], list[Slice]] = {}
+        for part in batch:
+            by_length.setdefault(part.job.template.tensor.shape[1:], []).append(part)
+        for alike in by_length.values():
+            self._compute(alike)
 
     def _compute(self, batch: list[Slice]) -> None:
         started_ns = self._clock()

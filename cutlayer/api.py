@@ -230,8 +230,10 @@ def _classes(halves: SplitModel, data: Splits) -> int:
     """
     import torch
 
+    from cutlayer.models.graph import nothing
+
     with torch.no_grad():
-        shape: tuple[int, ...] = tuple(halves.tail(halves.head(torch.zeros(1, *data.input.shape))).shape)
+        shape: tuple[int, ...] = tuple(halves.tail(halves.head(nothing(data.input, 1))).shape)
     if len(shape) != 2 or shape[0] != 1 or shape[1] < len(data.classes):
         raise SplitError(
             f"The model gives {shape} for one image, but the data has {len(data.classes)} classes; its output must be "
@@ -273,7 +275,9 @@ def observe(
     from cutlayer.privacy.view import wire
 
     draws = [secrets.randbits(64)] if seed is None else [seed, 2]
-    return _arrived(wire(split.head(), deployed(split), codec, draws), contract(split.manifest)(inputs))
+    return _arrived(
+        wire(split.head(), deployed(split), codec, draws, split.manifest.length), contract(split.manifest)(inputs)
+    )
 
 
 def _arrived(wired: Wire, inputs: NDArray[np.float32]) -> NDArray[Any]:
@@ -335,7 +339,7 @@ def attack(
     chosen: Attack = ATTACKS.make(attack, **options) if isinstance(attack, str) else attack
     seen = view_of(split, chosen.needs, data.auxiliary, codec=codec, seed=seed, sees=chosen.sees)
     originals = data.private.inputs[:n]
-    wired = watched(chosen.sees, split.head(), deployed(split), codec, [seed, 2])
+    wired = watched(chosen.sees, split.head(), deployed(split), codec, [seed, 2], split.manifest.length)
     with told(say):
         chosen.fit(seen)
         releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
@@ -400,7 +404,7 @@ def probe(
     check(target, attribute, network, n, data)
     check_apart(data, n)
     seen = view_of(split, Access.BLACK_BOX, data.auxiliary, codec=codec, seed=seed)
-    wired = wire(split.head(), deployed(split), codec, [seed, 3])
+    wired = wire(split.head(), deployed(split), codec, [seed, 3], split.manifest.length)
     with told(say):
         return measure(
             seen, wired, data, target=target, attribute=attribute, network=network, n_releases=n_releases, images=n
@@ -559,4 +563,8 @@ def connect(
     from cutlayer.wire.security import PLAIN
 
     with closing(wire.connect(address, security=security or PLAIN)) as transport:
-        yield Edge(split.manifest, Pipeline(split.head(), deployed(split), codec_named(codec)), transport)
+        yield Edge(
+            split.manifest,
+            Pipeline(split.head(), deployed(split), codec_named(codec), split.manifest.length),
+            transport,
+        )

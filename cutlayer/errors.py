@@ -172,6 +172,7 @@ EXTRAS = {
     "submitit": "slurm",
     "tensorboard": "tensorboard",
     "tenseal": "he",
+    "tokenizers": "text",
     "torch": "lab",
     "torchmetrics": "lab",
     "torchvision": "lab",

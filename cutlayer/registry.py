@@ -320,6 +320,7 @@ DATASETS = DataSets(
         "chestxray8": "cutlayer.data.medical:load_chest",
         "ham10000": "cutlayer.data.medical:load_skin",
         "bank-marketing": "cutlayer.data.bank:load",
+        "documentation": "cutlayer.data.documentation:load",
         "bank-additional": "cutlayer.data.bank:load_additional",
         "random": "cutlayer.data.noise:load",
     },
@@ -343,6 +344,7 @@ MODELS = Registry(
         "mlp": "cutlayer.models.mlp:mlp",
         "resnet20": "cutlayer.models.resnet20:resnet20",
         "vgg11_slim": "cutlayer.models.vgg11:vgg11_slim",
+        "text_transformer": "cutlayer.models.text_transformer:text_transformer",
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
     },
     "cutlayer.models",
@@ -356,6 +358,8 @@ METRICS = Registry(
         "psnr": "cutlayer.metrics.image:PSNR",
         "ssim": "cutlayer.metrics.image:SSIM",
         "identification": "cutlayer.metrics.identification:IDENTIFICATION",
+        "token-accuracy": "cutlayer.metrics.tokens:TOKEN_ACCURACY",
+        "exact": "cutlayer.metrics.tokens:EXACT",
         "ms-ssim": "cutlayer.metrics.multiscale:MS_SSIM",
         "fsim": "cutlayer.metrics.fsim:FSIM",
         "avd": "cutlayer.metrics.variation:AVD",
@@ -372,8 +376,8 @@ METRICS = Registry(
     {"cutlayer.metrics.base:Metric": ()},
 )
 
-STANDARD_METRICS = ("mse", "psnr", "ssim", "identification")
-"""The metrics of every run. A plan names others, which take longer or need a network: ``[measure] metrics``."""
+STANDARD_METRICS = ("mse", "psnr", "ssim", "identification", "token-accuracy", "exact")
+"""The metrics of every run, those of its kind of inputs. A plan names others: ``[measure] metrics``."""
 
 DEFENSES = Registry(
     "defense",
@@ -425,6 +429,7 @@ ATTACKS = Registry(
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
         "traffic": "cutlayer.attacks.traffic.traffic:Traffic",
         "watch-list": "cutlayer.attacks.features.watch_list:WatchList",
+        "token-ridge": "cutlayer.attacks.tokens.token_ridge:TokenRidge",
     },
     "cutlayer.attacks",
     {"cutlayer.attacks.base:Attack": ("invert or invert_releases or identify",)},

@@ -16,7 +16,7 @@ class TensorSpec:
 
     Attributes:
         shape: Lengths of the axes; ``(C, H, W)`` of an image.
-        dtype: Name of the type in numpy; ``float32`` everywhere today.
+        dtype: Name of the type in numpy: ``float32`` for all but the ids of tokens, which are ``int64``.
         low: Least value that can occur; None if unbounded.
         high: Greatest value that can occur; None if unbounded.
     """
@@ -36,6 +36,11 @@ class TensorSpec:
         """Bytes of one sample, uncompressed."""
         return self.size * np.dtype(self.dtype).itemsize
 
+    @property
+    def is_tokens(self) -> bool:
+        """Whether one sample is a sequence of the ids of tokens, of which `shape` states the greatest length."""
+        return self.dtype == "int64" and len(self.shape) == 1
+
     def __str__(self) -> str:
         return "x".join(map(str, self.shape))
 
@@ -43,6 +48,11 @@ class TensorSpec:
 def image_spec(channels: int, height: int, width: int) -> TensorSpec:
     """The specification of an image: float32 in [0, 1]."""
     return TensorSpec((channels, height, width), "float32", 0.0, 1.0)
+
+
+def token_spec(length: int, vocabulary: int) -> TensorSpec:
+    """The specification of a sentence: at most so many ids of tokens, each below the size of the vocabulary."""
+    return TensorSpec((length,), "int64", 0, vocabulary - 1)
 
 
 def image_shape(text: str) -> tuple[int, ...]:

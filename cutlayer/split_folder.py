@@ -102,7 +102,7 @@ class SplitFolder:
             # A defense may send less than the head gives: MID's head gives means and deviations of what is sent.
             gives = replace(gives, shape=(-1,) * len(gives.shape))
         if manifest.ends is None:
-            return open_half(self.file(HEAD_ONNX), threads, {"image": manifest.input}, {"smashed": gives})
+            return open_half(self.file(HEAD_ONNX), threads, manifest.data_inputs, {"smashed": gives})
         ends = manifest.ends
         # The data comes first, as a batch that is not joined is that.
         takes = {name: spec for name, spec in ends.head.items() if name not in ends.state} | ends.head

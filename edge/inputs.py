@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cutlayer.errors import DataError
 from cutlayer.models.manifest import Manifest
+from cutlayer.sequences import PAD, lengths
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import join
 
@@ -36,6 +37,8 @@ def contract(manifest: Manifest) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """
     specs = manifest.data_inputs
     image, spec = next(iter(specs.items()))
+    if manifest.sequence:
+        return _tokens(spec)
     one = _checked_by(image, spec)
     if manifest.ends is None:
         return one
@@ -56,6 +59,30 @@ def contract(manifest: Manifest) -> Callable[[NDArray[Any]], NDArray[Any]]:
         return batch if all(checked[name] is given[name] for name in checked) else join(given | checked)
 
     return all_of
+
+
+def _tokens(spec: TensorSpec) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """A check of sequences of tokens, ``(N, t)``, none longer than the model's positions."""
+    longest, most = spec.shape[0], int(spec.high or 0)
+
+    def check(batch: NDArray[Any]) -> NDArray[Any]:
+        wanted = f"it takes int64 of shape Nxt, at most {longest:,} ids of tokens from 0 to {most:,} in each sequence"
+        if not isinstance(batch, np.ndarray) or batch.ndim != 2 or not batch.size or batch.dtype.kind not in "iu":
+            given = _described(batch) if isinstance(batch, np.ndarray) else f"a {type(batch).__name__}"
+            raise DataError(f"The head cannot take {given} as tokens; {wanted}: make ids of text with its tokenizer.")
+        low, high = int(_LEAST(batch, axis=None)), int(_MOST(batch, axis=None))
+        if low < 0 or high > most:
+            raise DataError(
+                f"The head cannot take the id {high if high > most else low:,}; {wanted}: the ids are those of another "
+                "tokenizer."
+            )
+        if batch.shape[1] > longest and (batch[:, longest:] != PAD).any():
+            raise DataError(
+                f"The head cannot take a sequence of {int(lengths(batch).max()):,} tokens; {wanted}: divide the text."
+            )
+        return batch[:, :longest].astype(np.int64, copy=False)
+
+    return check
 
 
 def _checked_by(name: str, spec: TensorSpec) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
+from cutlayer.sequences import by_length, trimmed
 from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import Codec, Encoded
 
@@ -32,17 +33,21 @@ class Pipeline:
     """Head, defense and codec of one device.
 
     Args:
-        head: Function from images to smashed data, or to all that a head of several outputs gives.
+        head: Function from inputs to smashed data, or to all that a head of several outputs gives.
         defense: Protection of the smashed data before it leaves.
         codec: Codec of the smashed data on the wire.
+        length: Greatest length of a sequence, where the head takes sequences of tokens; None otherwise. Padding is cut
+            off before the head computes.
     """
 
-    def __init__(self, head: Half, defense: Defense, codec: Codec) -> None:
-        self._head, self._defense, self._codec = head, defense, codec
+    def __init__(self, head: Half, defense: Defense, codec: Codec, length: int | None = None) -> None:
+        self._head, self._defense, self._codec, self._length = head, defense, codec, length
 
-    def release(self, images: NDArray[np.float32], rng: np.random.Generator) -> Released:
+    def release(self, images: NDArray[Any], rng: np.random.Generator) -> Released:
         """Compute what leaves the device for these inputs, ``(N, *input.shape)``; the defense draws from `rng`."""
         start = time.monotonic_ns()
+        if self._length is not None:
+            images = trimmed(images)
         smashed = self._head(images)
         kept = None
         if smashed.dtype.names is not None:
@@ -53,6 +58,13 @@ class Pipeline:
         encoded = self._codec.encode(protected)
         return Released(encoded, computed - start, guarded - computed, time.monotonic_ns() - guarded, kept)
 
-    def wire(self, images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[Any]:
-        """Return what the server receives for these images: the released bytes, decoded, ``(N, *smashed.shape)``."""
-        return self._codec.decode(self.release(images, rng).encoded)
+    def wire(self, images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Return what the server receives for these images: the released bytes, decoded, ``(N, *smashed.shape)``.
+
+        Sequences are sent with others of their own length, and what arrives is zero behind their ends.
+        """
+
+        def sent(inputs: NDArray[Any]) -> NDArray[Any]:
+            return self._codec.decode(self.release(inputs, rng).encoded)
+
+        return sent(images) if self._length is None else by_length(sent, images, self._length)

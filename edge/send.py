@@ -26,8 +26,8 @@ from cutlayer.errors import ConfigError, CutlayerError, SplitError, WireError, W
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
-from cutlayer.models.manifest import Manifest
-from cutlayer.split_folder import Runtime, open_split
+from cutlayer.models.manifest import TOKENIZER
+from cutlayer.split_folder import Runtime, SplitFolder, open_split
 from cutlayer.stopping import last_words
 from cutlayer.terminal import tell_lines
 from cutlayer.wire.address import Address
@@ -108,12 +108,12 @@ def send(
         check_writable(policy.queue, "folder")
     split, pace = open_split(folder), Pace(rate)
     manifest = split.manifest
-    frames = _frames(manifest, data, count, private, releases, seed, data_root, loop, camera)
+    frames = _frames(split, data, count, private, releases, seed, data_root, loop, camera)
     recorder = Recorder(pace.due or frames.due, endless=loop)
     with contextlib.ExitStack() as opened:
         opened.callback(frames.close)
         half = split.head(head, threads)
-        pipeline = Pipeline(half, deployed(split), codec_named(codec))
+        pipeline = Pipeline(half, deployed(split), codec_named(codec), manifest.length)
 
         # After the data set is read, because a tuned allocator keeps the memory that reading took.
         tune_allocator()
@@ -246,7 +246,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _frames(
-    manifest: Manifest,
+    split: SplitFolder,
     data: Splits | str | None,
     count: int | None,
     private: int,
@@ -257,15 +257,16 @@ def _frames(
     camera: str | None,
 ) -> Frames:
     if camera is None:
-        return Planned(_splits(data, manifest, root, seed), count, private, releases, loop=loop)
+        return Planned(_splits(data, split, root, seed), count, private, releases, loop=loop)
     if private or data is not None:
         raise ConfigError("--camera takes the place of a data set; leave out --data and --private.")
     from cutlayer.edge.camera import Camera
 
-    return Camera(camera, manifest.input, count, loop=loop)
+    return Camera(camera, split.manifest.input, count, loop=loop)
 
 
-def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, seed: int) -> Splits:
+def _splits(data: Splits | str | None, split: SplitFolder, root: Path | None, seed: int) -> Splits:
+    manifest = split.manifest
     if isinstance(data, Splits):
         splits = data
     else:
@@ -274,7 +275,8 @@ def _splits(data: Splits | str | None, manifest: Manifest, root: Path | None, se
             raise ConfigError("The split folder names no data set; name one with --data.")
         if name == RANDOM:
             return load_inputs(manifest.data_inputs, seed)
-        splits = open_data(name, root, seed, shape=manifest.input.shape)
+        tokenizer = split.file(TOKENIZER) if TOKENIZER in manifest.files else None
+        splits = open_data(name, root, seed, shape=manifest.input.shape, tokenizer=tokenizer)
     if len(manifest.data_inputs) > 1:
         raise SplitError(
             f"A request of this split is made of {', '.join(manifest.data_inputs)}, and {splits.name} has images; send "

@@ -441,7 +441,7 @@ def passed(tree):
     """The number of toy tests that passed, by the file of contract tests or of hostile codecs."""
     files = [test for *_, test in RECIPES.values()] + [HOSTILE]
     names = " or ".join(["toy", *(toy.name for toy in TOYS.values() if toy.name[0].isupper())])
-    printed = python(tree, "pytest", "-q", "-rp", "-p", "no:cacheprovider", *files, "-k", names)
+    printed = python(tree, "pytest", "-q", "-rfp", "-p", "no:cacheprovider", *files, "-k", names)
     return Counter(re.findall(r"^PASSED ([\w/.]+)::", printed, re.M))
 
 

@@ -70,6 +70,8 @@ class WatchList(Attack):
 
     plain_words = "sends every picture of a list through the device itself and takes the one that fits best"
 
+    rebuilds = ("image", "table", "tokens")
+
     n_releases: Count = 1
     n_queries: Whole = 0
     likelihood: bool = False

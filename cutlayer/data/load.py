@@ -30,6 +30,7 @@ def load(
     shape: tuple[int, ...] | None = None,
     otherwise: tuple[int, ...] | None = None,
     most: Mapping[str, int] | None = None,
+    tokenizer: Path | None = None,
 ) -> Splits:
     """Read a data set into memory, in its four parts.
 
@@ -39,16 +40,17 @@ def load(
         root: Folder of the original files, see `data_root`; unused by data sets that come with the packages.
         seed: Decides which sample goes to which part. The same seed gives the same parts everywhere.
         shape: ``(C, H, W)`` of the inputs, for a path, for `random`, and for data sets that are folders of pictures;
-            other data sets have one of their own.
+            the greatest length ``(T,)`` of sentences; other data sets have one of their own.
         otherwise: The shape of image files and of random inputs where none is stated.
         most: Number of samples by the name of a part of which no more are needed; data sets that are folders of
             pictures are read no further.
+        tokenizer: File of the tokenizer of text; that of the data set if None.
 
     Raises:
         ConfigError: The name is unknown, or the package that holds the data is not installed.
         DataError: A file is missing, damaged or of another kind, or the data do not fit into memory.
     """
-    opened = open_data(name, root, seed, shape=shape, otherwise=otherwise)
+    opened = open_data(name, root, seed, shape=shape, otherwise=otherwise, tokenizer=tokenizer)
     import psutil  # which a device does without
 
     pictures = not DATASETS.is_path(name) and isinstance(getattr(opened.train, "source", None), ImageFiles)
@@ -87,10 +89,11 @@ def open_data(
     *,
     shape: tuple[int, ...] | None = None,
     otherwise: tuple[int, ...] | None = None,
+    tokenizer: Path | None = None,
 ) -> Splits:
     """The same parts, in which inputs may stay in their files until they are asked for: see `Dataset.one`."""
     read = DATASETS.load(name)
-    stated = {"shape": shape, "otherwise": otherwise}
+    stated = {"shape": shape, "otherwise": otherwise, "tokenizer": tokenizer}
     taken = inspect.signature(read).parameters
     splits = read(data_root(root), seed, **{key: value for key, value in stated.items() if value and key in taken})
     if not isinstance(splits, Splits):

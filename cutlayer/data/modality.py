@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.spec import TensorSpec, image_spec
+from cutlayer.sequences import PAD
+from cutlayer.spec import TensorSpec, image_spec, token_spec
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,50 @@ class Modality:
         spec: From the lengths of the axes of one input to its shape, type and range.
         contrast: ``(N, *input.shape)`` -> ``(N,)``: how much there is to see in each input.
         pixels: ``(N, *input.shape)`` -> the same inputs as ``(N, C, H, W)`` uint8, to be drawn.
+        floor: The attacker's inputs ``(N, *input.shape)`` -> the best guess of whoever has seen no release.
+        one: A word for one input, and its plural.
+        kept: The type in numpy in which reconstructions are kept.
+        continuous: Whether an input can change by a little, so that a head has derivatives.
     """
 
     name: str
     spec: Callable[..., TensorSpec]
-    contrast: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    contrast: Callable[[NDArray[Any]], NDArray[np.float32]]
     pixels: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+    floor: Callable[[NDArray[Any]], NDArray[Any]] = field(default=lambda inputs: inputs.mean(axis=0), kw_only=True)
+    one: tuple[str, str] = field(default=("image", "images"), kw_only=True)
+    kept: str = field(default="float16", kw_only=True)
+    continuous: bool = field(default=True, kw_only=True)
 
     def most_telling(self, inputs: NDArray[np.float32], n: int) -> NDArray[np.intp]:
         """The positions of the n inputs with most contrast, which say most to the eye, in their order."""
         return np.sort(np.argsort(-self.contrast(inputs), kind="stable")[:n])
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table, and the numbers that encode it in an input.
+
+    Attributes:
+        name: Name of the column.
+        first: Place of its first number in an input.
+        words: What the column may say, one number each, 1 for what it says and 0 for the others; empty for a number.
+        low: What the number 0 stands for, in a column of numbers.
+        high: What the number 1 stands for.
+        tolerance: How far a guess of a number may lie from it to count as right, in the units of the column.
+    """
+
+    name: str
+    first: int
+    words: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
+    tolerance: float = 0.0
+
+    @property
+    def stop(self) -> int:
+        """Place behind its last number."""
+        return self.first + max(1, len(self.words))
 
 
 def _row_spec(n: int) -> TensorSpec:
@@ -42,6 +78,7 @@ TABLE = Modality(
     spec=_row_spec,
     contrast=lambda rows: rows.std(axis=1),
     pixels=lambda rows: np.rint(rows[:, None, None] * 255).astype(np.uint8),
+    one=("row", "rows"),
 )
 """Rows of a table, drawn as a line of gray pixels."""
 
@@ -51,3 +88,27 @@ IMAGE = Modality(
     contrast=lambda images: images.std(axis=(1, 2, 3)),
     pixels=lambda images: np.rint(images * 255).astype(np.uint8),
 )
+
+
+def _most_frequent(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sentence that repeats the most frequent token."""
+    counts = np.bincount(ids[ids != PAD])
+    return np.full(ids.shape[1:], int(counts.argmax()) if len(counts) else PAD, np.int64)
+
+
+def tokens(vocabulary: int) -> Modality:
+    """Sequences of the ids of so many tokens, padded with `PAD`; they are written, not drawn."""
+    return Modality(
+        TOKENS,
+        spec=lambda length: token_spec(length, vocabulary),
+        contrast=lambda ids: np.array([len(np.unique(row[row != PAD])) for row in ids], np.float32),
+        pixels=lambda ids: np.zeros((len(ids), 1, 1, 1), np.uint8),
+        floor=_most_frequent,
+        one=("sentence", "sentences"),
+        kept="int32",
+        continuous=False,
+    )
+
+
+TOKENS = "tokens"
+"""The name of the modality that `tokens` makes."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.modality import IMAGE, Modality
+from cutlayer.data.modality import IMAGE, Column, Modality
 from cutlayer.spec import TensorSpec
 
 PARTS = ("train", "auxiliary", "private", "test")
@@ -30,7 +30,8 @@ class Dataset:
     """Inputs with labels.
 
     Attributes:
-        inputs: ``(N, *input.shape)`` float32 in the range of the modality: images ``(N, C, H, W)`` in [0, 1].
+        inputs: ``(N, *input.shape)`` in the type and range of the modality: images ``(N, C, H, W)`` float32 in [0, 1],
+            sentences ``(N, T)`` int64.
         labels: ``(N,)`` int64.
         modality: The kind of the inputs.
         groups: ``(N,)`` int64, equal for samples that resemble each other beyond their class: crops of one photograph,
@@ -39,7 +40,7 @@ class Dataset:
             `Splits.attributes`. None where nothing is.
     """
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[Any]
     labels: NDArray[np.int64]
     modality: Modality = IMAGE
     groups: NDArray[np.int64] | None = None
@@ -53,7 +54,7 @@ class Dataset:
         """The shape of one input."""
         return self.inputs.shape[1:]
 
-    def one(self, position: int) -> NDArray[np.float32]:
+    def one(self, position: int) -> NDArray[Any]:
         """The input at a position, ``(1, *input.shape)``."""
         return self.inputs[position : position + 1]
 
@@ -111,6 +112,9 @@ class Splits:
         attributes: Names of what is known of each sample beside its class: a smile, a diagnosis, a loan.
         usual: The mean input of the victims' distribution, ``(*input.shape)``, where the auxiliary samples are of
             another one; None where their mean is it.
+        words: The token of each id, where the inputs are tokens.
+        tokenizer: What makes tokens of text, the content of a `tokenizer.json`; empty where the inputs are no tokens.
+        columns: The columns, where the inputs are rows of a table.
     """
 
     name: str
@@ -123,6 +127,9 @@ class Splits:
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     attributes: tuple[str, ...] = field(default=(), kw_only=True)
     usual: NDArray[np.float32] | None = field(default=None, kw_only=True)
+    words: tuple[str, ...] = field(default=(), kw_only=True)
+    tokenizer: str = field(default="", kw_only=True)
+    columns: tuple[Column, ...] = field(default=(), kw_only=True)
 
     @property
     def parts(self) -> dict[str, Dataset]:
@@ -135,10 +142,9 @@ class Splits:
         return self.train.modality
 
     @property
-    def floor(self) -> NDArray[np.float32]:
-        """The mean input, ``(*input.shape)``: what anybody knows before anything arrives."""
-        mean: NDArray[np.float32] = self.auxiliary.inputs.mean(axis=0)
-        return mean if self.usual is None else self.usual
+    def floor(self) -> NDArray[Any]:
+        """What anybody guesses before anything arrives, ``(*input.shape)``: the mean input, or the usual word."""
+        return self.modality.floor(self.auxiliary.inputs) if self.usual is None else self.usual
 
     @property
     def input(self) -> TensorSpec:

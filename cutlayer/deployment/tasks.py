@@ -102,7 +102,7 @@ def time_requests(
     """Time whole requests to a server: the columns of `cutlayer.trace.Trace`, without the first request."""
     # On the slowest networks a handshake takes many seconds, and a tensor keeps the line busy for longer than that.
     timeouts = Timeouts(connect_s=request_s, request_s=request_s, heartbeat_s=request_s)
-    pipeline = Pipeline(device.head, device.defense, codec_named(codec))
+    pipeline = Pipeline(device.head, device.defense, codec_named(codec), device.split.manifest.length)
     with closing(connect(address, timeouts, security=Security.from_json(security))) as transport:
         edge = Edge(device.split.manifest, pipeline, transport, timeouts)
         edge.infer(device.image(0), 0)

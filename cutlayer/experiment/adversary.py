@@ -22,7 +22,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, CutlayerError, WithheldError
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
-from cutlayer.metrics.identification import squared_distances
+from cutlayer.metrics.nearness import DISTANCES
 from cutlayer.models.kept import Say
 from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.releases import Releases
@@ -33,6 +33,7 @@ from cutlayer.records.files import delete, write_arrays, write_json
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import PIXELS, WATCH_LIST, AttackRecord, FailedAttack, IdentificationRecord
 from cutlayer.registry import ATTACKS
+from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.tables import Named
 
@@ -114,6 +115,22 @@ def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage, s
             )
 
 
+def check_rebuild(attacks: Sequence[Named], data: Splits) -> None:
+    """Refuse an attack that cannot rebuild the kind of inputs that the data hold.
+
+    Raises:
+        ConfigError: The first such attack, with those that can.
+    """
+    kind = data.modality.name
+    for named in attacks:
+        if kind not in ATTACKS.load(named.name).rebuilds:
+            able = ", ".join(name for name in ATTACKS if kind in ATTACKS.load(name).rebuilds)
+            raise ConfigError(
+                f"The attack {named.label} does not rebuild {data.modality.one[1]}, which {data.name} has; choose from "
+                f"{able}."
+            )
+
+
 def viewer(
     split: SplitFolder,
     head: Half,
@@ -141,7 +158,8 @@ def viewer(
     halves = split.halves() if split.has_halves else None
     in_torch = (None, None) if halves is None else (halves.tail, halves.head)
     seed_of: Callable[[str], list[int]] = lambda text: [seed, *text.encode()]  # noqa: E731
-    shared = Releases(wire(head, defense, codec, seed_of(key)), repeats=False) if defense.slow else None
+    length = split.manifest.length
+    shared = Releases(wire(head, defense, codec, seed_of(key), length), repeats=False) if defense.slow else None
 
     once = defaultdict[str, dict[Any, Any]](dict)  # an attack that others contain is fitted once, to what it observes
 
@@ -149,7 +167,7 @@ def viewer(
         if shared and attack.sees == SMASHED:
             query = oracle(shared.reader())
         else:
-            query = query_of(attack.sees, head, defense, codec, seed_of(named.key), in_torch[1])
+            query = query_of(attack.sees, head, defense, codec, seed_of(named.key), in_torch[1], length)
         return view(
             attack.needs, input=split.manifest.input, smashed=observable(attack.sees, split.manifest.smashed),
             auxiliary=auxiliary, query=query, defense=defense, tail=in_torch[0], head=in_torch[1], seed=seed,
@@ -264,10 +282,10 @@ def attack(
         start = time.perf_counter()
         with failing(named, attack):
             images = attack.invert_releases(torch.from_numpy(arrived[: attack.n_releases]).to(seen.device))
-            images = images.float().cpu()
-            _check(images, (arrived.shape[1], *seen.input.shape))
+            images = images.to(getattr(torch, seen.input.dtype)).cpu()
+            _check(images, arrived.shape[1], seen.input)
         invert_s = time.perf_counter() - start
-        arrays[where] = images.numpy().astype(np.float16)
+        arrays[where] = images.numpy().astype(seen.auxiliary.modality.kept)
         if truth is None:
             continue
         scored = score(images, truth, seen.seed, metrics)
@@ -277,7 +295,7 @@ def attack(
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
             leakage_gain=scored.leakage_gain,
         ))  # fmt: skip
-        look_up(where, -squared_distances(images, candidates(truth)), truth, PIXELS)
+        look_up(where, -DISTANCES[truth.modality.name](images, candidates(truth)), truth, PIXELS)
     if truth is not None and type(attack).identify is not Attack.identify:
         # What arrived in all deployments at once: the attack encodes each candidate once.
         together = np.concatenate([arrived[: attack.n_releases] for arrived in released.values()], 1)
@@ -347,7 +365,7 @@ def kept(
     rebuilt, scores = finished(attacks, work)
     telling = data.modality.most_telling(private.inputs, SHOWN)
     tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
-    return Reconstructions(private.inputs.astype(np.float16), private.labels, telling, rebuilt, tiles), scores
+    return Reconstructions(private.inputs.astype(data.modality.kept), private.labels, telling, rebuilt, tiles), scores
 
 
 def finished(attacks: Sequence[tuple[Named, Attack]], work: Path) -> tuple[Rebuilt, dict[str, NDArray[np.float64]]]:
@@ -364,15 +382,17 @@ def finished(attacks: Sequence[tuple[Named, Attack]], work: Path) -> tuple[Rebui
     return rebuilt, scores
 
 
-def _check(images: torch.Tensor, wanted: tuple[int, ...]) -> None:
-    """Refuse what is no reconstruction: another shape than the inputs, no finite numbers, or values outside [0, 1]."""
+def _check(images: torch.Tensor, n: int, input: TensorSpec) -> None:
+    """Refuse what is no reconstruction: another shape than the inputs, no finite numbers, or values out of range."""
+    wanted = (n, *input.shape)
     if tuple(images.shape) != wanted:
         raise ConfigError(f"It gives {tuple(images.shape)} where {wanted} is needed.")
     diverged = int((~images.isfinite()).flatten(1).any(dim=1).sum())
     if diverged:
         raise ConfigError(f"It diverged: {diverged} of {len(images)} reconstructions hold what is no finite number.")
-    if not bool(((images >= 0) & (images <= 1)).all()):
-        raise ConfigError("It gives values outside [0, 1]; clamp its reconstructions.")
+    low, high = (0.0 if input.low is None else input.low), (1.0 if input.high is None else input.high)
+    if not bool(((images >= low) & (images <= high)).all()):
+        raise ConfigError(f"It gives values outside [{low:g}, {high:g}]; clamp its reconstructions.")
 
 
 def _check_scores(scores: torch.Tensor, wanted: tuple[int, int]) -> None:

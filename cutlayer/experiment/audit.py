@@ -230,7 +230,7 @@ def _evidence(
     check_apart(held, count)
     private, times = held.private.take(count), releases if defense.random else 1
     sees = [SMASHED, *([LENGTHS] if "+" in codec else [])]
-    sent = {kind: watched(kind, head, defense, codec, [seed, *b"device"]) for kind in sees}
+    sent = {kind: watched(kind, head, defense, codec, [seed, *b"device"], split.manifest.length) for kind in sees}
     observed = {kind: np.stack([send(private.inputs) for _ in range(times)]) for kind, send in sent.items()}
     return Evidence(SIMULATED, observed, held, len(private), codec, unscored, facts, tuple(notes))
 
@@ -374,7 +374,9 @@ def _accuracy(
     if split.manifest.classes != len(held.classes):
         return None, "The classes of the data are others than the model's."
     test = held.test.take(TESTS)
-    answers = split.tail()(wire(head, defense, codec, [seed, *b"accuracy"])(test.inputs)).argmax(axis=1)
+    answers = split.tail()(wire(head, defense, codec, [seed, *b"accuracy"], split.manifest.length)(test.inputs)).argmax(
+        axis=1
+    )
     return proportion(int((answers == test.labels).sum()), len(test)), ""
 
 

@@ -108,7 +108,7 @@ def clients(
             words = opened.enter_context(_words(victim, transport))
             address = opened.enter_context(processes.cloud(split.path, *words, codecs=[codec]))
         line = opened.enter_context(closing(connect(address)))
-        device = Edge(manifest, Pipeline(split.head(), deployed(split), chosen), line)
+        device = Edge(manifest, Pipeline(split.head(), deployed(split), chosen, manifest.length), line)
         sender = Edge(manifest, Pipeline(lambda smashed: smashed, Defense(), chosen), line)
         # Who makes smashed data itself keeps to no range.
         sender.checked = contract(replace(manifest, input=TensorSpec(manifest.smashed.shape, manifest.smashed.dtype)))

@@ -55,7 +55,7 @@ def flags(
     achieved: Achieved,
     data: Splits,
     defense: Defense,
-    spectrum: Spectrum,
+    spectrum: Spectrum | None,
     ceiling: Ceiling,
 ) -> tuple[Flag, ...]:
     """Every flag that an experiment raises: `achieved` is of the attacks that ran, `defense` is as deployed."""
@@ -185,8 +185,10 @@ def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
         )
 
 
-def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum) -> Flags:
+def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum | None) -> Flags:
     """Faint is not gone, but to a descent on the plain misfit it looks so."""
+    if spectrum is None:
+        return
     before, after = spectrum.undefended.condition, spectrum.head.condition
     rescaled = any(attack.rescales_misfit for attack in attacks)
     if ill_conditioned(spectrum) and after > before and not rescaled:

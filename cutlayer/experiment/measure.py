@@ -17,6 +17,8 @@ from cutlayer.experiment.spec import Deployment, Experiment
 from cutlayer.machine.contention import between, moment
 from cutlayer.machine.files import part_of, writing
 from cutlayer.records.files import delete, write_json
+from cutlayer.sequences import padded
+from cutlayer.split_folder import open_split
 from cutlayer.trace import Columns
 
 
@@ -78,7 +80,8 @@ def measure(
         say: Called when there is work to do.
     """
     final = work / deployment.label
-    observed = _kept(deployment, final, say) if final.exists() else None
+    length = open_split(folder).manifest.length
+    observed = _kept(deployment, final, length, say) if final.exists() else None
     if observed is None:
         with writing(final):
             part = part_of(final)
@@ -104,26 +107,26 @@ def measure(
         write_json(part / "load.json", between(before, moment(started=True)).others)
         with writing(final):
             part.rename(final)
-        observed = _read(deployment, final)
+        observed = _read(deployment, final, length)
     return observed
 
 
-def _read(deployment: Deployment, folder: Path) -> Observed:
+def _read(deployment: Deployment, folder: Path, length: int | None) -> Observed:
     arrays = read_arrays(folder / "record.npz")
     others = read_json(folder / "load.json")
     if not isinstance(others, float | int):
         raise ValueError("load.json holds no number")
-    seen = arrived(folder / "tap", arrays)
+    seen = arrived(folder / "tap", arrays, length=length)
     for further in sorted(folder.glob("server-*")):
-        more = arrived(further / "tap", read_arrays(further / "record.npz"))
+        more = arrived(further / "tap", read_arrays(further / "record.npz"), length=length)
         seen = {kind: np.concatenate([values, more[kind]]) for kind, values in seen.items()}
     return Observed(deployment, arrays, seen, others)
 
 
-def _kept(deployment: Deployment, folder: Path, say: Callable[[str], None]) -> Observed | None:
+def _kept(deployment: Deployment, folder: Path, length: int | None, say: Callable[[str], None]) -> Observed | None:
     """What an interrupted run has measured; None, and the folder is deleted, where that is damaged."""
     try:
-        return _read(deployment, folder)
+        return _read(deployment, folder, length)
     except (OSError, ValueError, KeyError, TypeError, DataError, Unreachable) as error:
         say(f"{folder} is damaged ({reason(error)}): measuring again")
         delete(folder)
@@ -134,6 +137,7 @@ def arrived(
     folder: Path,
     record: Mapping[str, NDArray[np.generic]],
     check: Callable[[dict[str, Any]], None] = lambda header: None,
+    length: int | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """What the tap has of the private images, by what an attack observes.
 
@@ -141,6 +145,7 @@ def arrived(
         folder: The tap.
         record: The device's arrays, which say what each request carried.
         check: Called with the header of each of these requests.
+        length: Greatest length of a sequence; what arrived of a shorter one is zero behind its end.
 
     Returns:
         The smashed data, ``(n_releases, n_private, *smashed.shape)``, and the lengths, ``(n_releases, n_private, 1)``.
@@ -160,6 +165,7 @@ def arrived(
         place = where.pop(header["id"], None)
         if place is not None:
             check(header)
+            smashed = smashed if length is None else padded(smashed, length)
             out = np.empty((*shape, *smashed.shape[1:]), np.float32) if out is None else out
             out[place], sizes[place] = smashed[0], header["length"]
     if where or out is None:

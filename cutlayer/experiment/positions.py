@@ -148,7 +148,7 @@ def seen_from(
                 view = replace(view, _tail_service=service.beside, _head=halves.head)
             yield view
         return
-    receives = wire(split.head(), deployed(split), codec, [seed, 3])
+    receives = wire(split.head(), deployed(split), codec, [seed, 3], split.manifest.length)
 
     def arriving(inputs: Tensor) -> Tensor:
         return torch.cat([torch.tensor(receives(part.numpy())) for part in inputs.cpu().split(BATCH)])

@@ -68,7 +68,7 @@ def probe_all(
     """
     records, failed = list[ProbeRecord](), list[FailedAttack]()
     codec, seed, tail = experiment.measure.codec, experiment.seed, split.halves().tail if split.has_halves else None
-    queried = wire(head, defense, codec, [seed, *b"probe"])
+    queried = wire(head, defense, codec, [seed, *b"probe"], split.manifest.length)
     shared = Releases(queried, repeats=False) if defense.slow else None
     for entry in experiment.probes:
         if entry.n_releases > 1 and not defense.random:
@@ -82,7 +82,9 @@ def probe_all(
         named = Named("probe", title=f"probe {entry.label}")
         try:
             with failing(named, Attack()):
-                records += probe(seen, wire(head, defense, codec, [seed, *b"probed"]), data, **asdict(entry))
+                records += probe(
+                    seen, wire(head, defense, codec, [seed, *b"probed"], split.manifest.length), data, **asdict(entry)
+                )
         except AttackError as error:
             say(str(error))
             access = Access.BLACK_BOX.name

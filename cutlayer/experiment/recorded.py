@@ -18,6 +18,7 @@ from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.errors import DataError, SplitError
 from cutlayer.experiment.measure import arrived
 from cutlayer.models.manifest import Manifest
+from cutlayer.sequences import padded
 from cutlayer.wire.codecs.packed import codec_named
 
 Seen = dict[str, NDArray[np.float32]]
@@ -130,9 +131,9 @@ def read_tap(
         versions.add(header["version"])
 
     if truth is not None and truth.record is not None:
-        seen = arrived(folder, truth.record, check)
+        seen = arrived(folder, truth.record, check, manifest.length)
     else:
-        seen = _in_order(folder, check, releases, count)
+        seen = _in_order(folder, check, releases, count, manifest.length)
     if seen[SMASHED].shape[2:] != manifest.smashed.shape:
         raise SplitError(
             f"The tap {folder} holds smashed data of the shape {seen[SMASHED].shape[2:]}, and the split has "
@@ -179,12 +180,14 @@ def _with_share(name: str, smashed: NDArray[np.float32]) -> str:
     return f"{first}:{(kept - 0.5) / flat.shape[1]:.9g}{plus}{packings}"  # rounded up to `kept` numbers again
 
 
-def _in_order(folder: Path, check: Callable[[dict[str, Any]], None], releases: int, count: int | None) -> Seen:
+def _in_order(
+    folder: Path, check: Callable[[dict[str, Any]], None], releases: int, count: int | None, length: int | None
+) -> Seen:
     """Every sample in the order of arrival, dealt out to rounds of equal length."""
     samples, sizes = list[NDArray[np.float32]](), list[float]()
     for header, smashed in tap.read(folder):
         check(header)
-        samples += list(smashed)
+        samples += list(smashed if length is None else padded(smashed, length))
         sizes += [header["length"] / len(smashed)] * len(smashed)
         if releases == 1 and count is not None and len(samples) >= count:
             break

@@ -166,7 +166,7 @@ def after_export(
     setup, parts, defense = experiment.measure, list[Part](), deployed(opened)
     n_releases = max(attack.n_releases for _, attack in attacks)
     head, tail = opened.head(), opened.tail()
-    wired = wire(head, defense, setup.codec, [experiment.seed])
+    wired = wire(head, defense, setup.codec, [experiment.seed], opened.manifest.length)
     begin_s = clock.now_s()
     for image in data.test.inputs[:N_TIMED]:
         tail(wired(image[None]))
@@ -206,9 +206,9 @@ def beside_attacks(
     own = data.auxiliary.inputs
     works: dict[str, Callable[[], object]] = {
         "probing": lambda: probe_all(experiment, opened, head, defense, data, _silent),
-        "the spectrum of the head": lambda: spectrum(halves.head, own, undefended),
+        "the spectrum of the head": lambda: data.modality.continuous and spectrum(halves.head, own, undefended),
         "the ceiling of any attacker": lambda: ceiling(defense, head, data, setup.private, seed),
-        "predictors of leakage": lambda: predictors(halves.head, defense, own, seed),
+        "predictors of leakage": lambda: data.modality.continuous and predictors(halves.head, defense, own, seed),
     }
     for what, work in works.items():
         begin_s = clock.now_s()
@@ -233,7 +233,7 @@ def _attacked(
     )  # fmt: skip
     for named, attack in attacks:
         # In a run, the devices make these releases.
-        passing = watched(attack.sees, head, defense, setup.codec, [experiment.seed])
+        passing = watched(attack.sees, head, defense, setup.codec, [experiment.seed], opened.manifest.length)
         private = data.private.inputs[: setup.private]
         releases = torch.stack([torch.tensor(passing(private)) for _ in range(attack.n_releases)])
         seconds = attacked_s(attack, view_for(named, attack), releases, candidates(data), clock, many)

@@ -199,6 +199,7 @@ def check(experiment: Experiment, data: Splits) -> None:
     """
     granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
     adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
+    adversary.check_rebuild(experiment.attacks, data)
     victim.check_cut(experiment, data)
     other = experiment.measure.auxiliary_data
     check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage, other)
@@ -269,11 +270,12 @@ def run(
 
     facts = defense.facts(head(data.auxiliary.inputs[:FACTS_FROM]))
     undefended = split_at_cut(model, experiment.cut, data.input).head
-    passed = spectrum(split.head, data.auxiliary.inputs, undefended)
+    smooth = data.modality.continuous
+    passed = spectrum(split.head, data.auxiliary.inputs, undefended) if smooth else None
     ends["spectrum"] = time.perf_counter()
     bound = ceiling(defense, head, data, experiment.measure.private, experiment.seed)
     ends["ceiling"] = time.perf_counter()
-    predicted = predictors(split.head, defense, data.auxiliary.inputs, experiment.seed)
+    predicted = predictors(split.head, defense, data.auxiliary.inputs, experiment.seed) if smooth else None
     ends["predict"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}

@@ -174,7 +174,12 @@ def export(
         weights = cached(experiment, runs)
         shared = weights.with_name(f"{weights.stem}-{halves.cut}")
     save = functools.partial(
-        folder.save, split=halves, model=experiment.model, classes=len(data.classes), data=experiment.data
+        folder.save,
+        split=halves,
+        model=experiment.model,
+        classes=len(data.classes),
+        data=experiment.data,
+        tokenizer=data.tokenizer,
     )
     with contextlib.ExitStack() as held:
         if shared is not None:

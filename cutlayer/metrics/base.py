@@ -76,7 +76,7 @@ class Metric:
         """Score each reconstruction, or all of them together.
 
         Args:
-            reconstructions: ``(N, *input.shape)`` in [0, 1].
+            reconstructions: ``(N, *input.shape)`` in [0, 1], or ids of tokens.
             originals: The true inputs, in the same order.
             candidates: ``(M, *input.shape)``, inputs among which the original can be looked for: first the originals,
                 or as many of them as there are candidates, then others.
@@ -97,6 +97,8 @@ class Metric:
                 f"{tuple(originals.shape)}; give one reconstruction for each original"
             )
         for inputs in (reconstructions, originals):
+            if "tokens" in self.modalities:
+                continue
             if not (inputs.is_floating_point() and bool(((inputs >= 0) & (inputs <= 1)).all())):
                 raise ValueError("inputs must be floating-point and in [0, 1]; clamp a reconstruction before scoring")
         more = {name: getattr(context or Context(), name) for name in self.needs}

@@ -115,6 +115,16 @@ def specs(value: Any, what: str, *, open: bool = False) -> dict[str, TensorSpec]
     return {name: spec(each, f"{what} '{shown(name, 40)}'", open=open) for name, each in table(value, what).items()}
 
 
+def sequence(value: Any, input: Any, smashed: Any) -> bool:
+    """Whether the first axis of both tensors is that of a sequence, which both have in the same length."""
+    if not isinstance(value, bool):
+        raise ValueError(f"sequence is {_kind(value)}, not true or false")
+    taken, sent = (spec(each, what) for each, what in ((input, "input"), (smashed, "smashed")))
+    if value and (not taken.is_tokens or taken.low != 0 or taken.high is None or sent.shape[:1] != taken.shape):
+        raise ValueError("sequence is true, which needs an input of tokens, and smashed data of the same length")
+    return value
+
+
 def files(value: Any) -> dict[str, str]:
     """The SHA-256 of each file, by a name that stands for a file in the folder and nowhere else."""
     digests = table(value, "files")

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cutlayer.errors import SplitError
 from cutlayer.models.cut import Cut
-from cutlayer.models.graph import between, bottlenecks, ends, module_names, reason, trace
+from cutlayer.models.graph import between, bottlenecks, ends, module_names, nothing, reason, trace
 from cutlayer.models.ranges import output_ranges
 from cutlayer.spec import TensorSpec
 
@@ -86,7 +86,7 @@ def _measure(model: fx.GraphModule, input: TensorSpec) -> dict[fx.Node, tuple[Te
             FlopCounterMode(display=False) as counter,
         ):
             meter = _Meter(model, counter)
-            meter.run(torch.zeros(_BATCH, *input.shape, device=device))
+            meter.run(nothing(input, _BATCH).to(device))
     except Exception as error:  # the model's own code runs here, and may raise anything
         raise SplitError(f"The model cannot take an input of {input}: {reason(error)}") from error
     return meter.measured

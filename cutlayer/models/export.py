@@ -16,11 +16,18 @@ TOLERANCE = 1e-4
 """Largest difference between ONNX Runtime and torch: a fraction of the largest output, absolute if that is below 1."""
 
 
-def export_onnx(module: nn.Module, sample_spec: TensorSpec, path: Path, input_name: str, output_name: str) -> None:
+def export_onnx(
+    module: nn.Module,
+    sample_spec: TensorSpec,
+    path: Path,
+    input_name: str,
+    output_name: str,
+    sequence: bool = False,
+) -> None:
     """Write the module as one self-contained ONNX file, after a check that ONNX Runtime computes the same as torch.
 
-    The batch axis is free. The module is in eval mode afterwards. The file appears under its name only when it is
-    complete and checked.
+    The batch axis is free, and in a sequence the axis after it. The module is in eval mode afterwards. The file appears
+    under its name only when it is complete and checked.
 
     Args:
         module: A module with one input and one output, on the CPU.
@@ -28,11 +35,12 @@ def export_onnx(module: nn.Module, sample_spec: TensorSpec, path: Path, input_na
         path: Path of the file; its folder exists.
         input_name: Name of the input in the ONNX graph.
         output_name: Name of the output in the ONNX graph.
+        sequence: Whether the first axis of a sample is that of a sequence, whose greatest length it is.
 
     Raises:
         SplitError: The module cannot be exported, or the file computes something else.
     """
-    _write(module, module, sample_spec, path, input_name, [output_name])
+    _write(module, module, sample_spec, path, input_name, [output_name], sequence)
 
 
 def export_named(model: fx.GraphModule, tensors: Mapping[str, fx.Node], sample_spec: TensorSpec, path: Path) -> None:
@@ -56,26 +64,37 @@ def export_named(model: fx.GraphModule, tensors: Mapping[str, fx.Node], sample_s
 
 
 def _write(
-    module: nn.Module, exported: nn.Module, spec: TensorSpec, path: Path, input: str, outputs: list[str]
+    module: nn.Module,
+    exported: nn.Module,
+    spec: TensorSpec,
+    path: Path,
+    input: str,
+    outputs: list[str],
+    sequence: bool = False,
 ) -> None:
     """Write `exported` to a file whose only output is the first of `outputs`, checked against `module`."""
     exported.eval()
     try:
         with new_path(path) as part:
-            _export(exported, spec, part, path.name, input, outputs)
-            _check(module.eval(), spec, part)
+            _export(exported, spec, part, path.name, input, outputs, sequence)
+            _check(module.eval(), spec, part, sequence)
     finally:
         module.eval()
 
 
-def _export(module: nn.Module, spec: TensorSpec, path: Path, name: str, input: str, outputs: list[str]) -> None:
+def _export(
+    module: nn.Module, spec: TensorSpec, path: Path, name: str, input: str, outputs: list[str], sequence: bool
+) -> None:
+    axes = {0: torch.export.Dim("batch")}
+    if sequence:
+        axes[1] = torch.export.Dim("tokens", max=spec.shape[0])
     try:
         with warnings.catch_warnings():
             # The exporter of torch calls deprecated functions of torch.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module, (_samples(spec, 2),), dynamo=True, verbose=False, input_names=[input], output_names=outputs,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(axes,),
             )  # fmt: skip
         assert program is not None
         del program.model.graph.outputs[1:]
@@ -87,15 +106,16 @@ def _export(module: nn.Module, spec: TensorSpec, path: Path, name: str, input: s
     program.save(path)
 
 
-def _check(module: nn.Module, spec: TensorSpec, path: Path) -> None:
+def _check(module: nn.Module, spec: TensorSpec, path: Path, sequence: bool = False) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for batch in (1, 3):
-        samples = _samples(spec, batch)
+    length = spec.shape[0]
+    for batch, shown in ((1, length), (3, length), *([(1, 1), (2, -(-length // 2))] if sequence else [])):
+        samples = _samples(spec, batch)[:, :shown]
         with torch.no_grad():
             expected = module(samples)
-        computed = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: samples.numpy()})[0])
+        computed = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: samples.contiguous().numpy()})[0])
         allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
         # The order matters: a difference that is not a number compares as false.
         if computed.shape != expected.shape or not float((computed - expected).abs().max()) <= allowed:
@@ -105,9 +125,14 @@ def _check(module: nn.Module, spec: TensorSpec, path: Path) -> None:
 
 
 def _samples(spec: TensorSpec, batch: int) -> Tensor:
-    """Random samples: uniform between two bounds, half normal above one bound, normal without bounds."""
+    """Random samples: whole numbers of the range.
+
+    Real ones are uniform between two bounds, half normal above one bound, and normal without bounds.
+    """
     generator = torch.Generator().manual_seed(batch)
     shape = (batch, *spec.shape)
+    if spec.dtype == "int64":
+        return torch.randint(int(spec.low or 0), int(spec.high or 0) + 1, shape, generator=generator)
     if spec.low is not None and spec.high is not None:
         return spec.low + (spec.high - spec.low) * torch.rand(shape, generator=generator)
     noise = torch.randn(shape, generator=generator)

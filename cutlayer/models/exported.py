@@ -18,10 +18,12 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from cutlayer.spec import TensorSpec
+from cutlayer.tensors import random
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _SIZE = torch.ops.aten.sym_size.int
@@ -34,7 +36,7 @@ def exported(model: nn.Module, input: TensorSpec) -> fx.GraphModule:
     Raises:
         Exception: torch.export cannot follow the model's code, or what the graph computes differs from the model.
     """
-    example = torch.rand(2, *input.shape)
+    example = torch.from_numpy(random(input, 2, np.random.default_rng(0)))
     with _quiet():
         program = torch.export.export(
             model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False

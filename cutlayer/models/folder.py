@@ -26,7 +26,17 @@ from cutlayer.models.files import new_folder
 from cutlayer.models.graph import reason
 from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at
-from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, TAIL_ONNX, TAIL_WEIGHTS, Manifest, sha256
+from cutlayer.models.manifest import (
+    HEAD_ONNX,
+    HEAD_WEIGHTS,
+    LEARNED,
+    TAIL_ONNX,
+    TAIL_WEIGHTS,
+    TOKENIZER,
+    TOKENS,
+    Manifest,
+    sha256,
+)
 from cutlayer.models.start import Start
 from cutlayer.models.zoo import build, normalization_of
 from cutlayer.registry import DEFENSES, MODELS, defense_from, defense_names
@@ -45,6 +55,7 @@ def save(
     learned: Mapping[str, NDArray[Any]] | None = None,
     exported: Path | None = None,
     weights: bool = True,
+    tokenizer: str = "",
 ) -> Manifest:
     """Write the folder, under its name only when it is complete. A split folder of that name is replaced.
 
@@ -57,6 +68,7 @@ def save(
         data: Name of the data set that the model was trained on.
         learned: What the defense learned and the device needs.
         exported: A split folder of the same halves, whose files are copied: an export takes seconds.
+        tokenizer: What makes tokens of text, which the device takes along; see `cutlayer.data.splits.Splits`.
         weights: Whether to write the weights in torch too, which only a model that the name builds again can use.
 
     Raises:
@@ -68,20 +80,23 @@ def save(
                 if (exported / name).exists():
                     shutil.copyfile(exported / name, part / name)
         else:
-            export_onnx(split.head, split.input, part / HEAD_ONNX, "image", "smashed")
-            export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits")
+            input = TOKENS if split.sequence else "image"
+            export_onnx(split.head, split.input, part / HEAD_ONNX, input, "smashed", split.sequence)
+            export_onnx(split.tail, split.smashed, part / TAIL_ONNX, "smashed", "logits", split.sequence)
         if weights and not exported:
             _save_weights(split.head, part / HEAD_WEIGHTS)
             _save_weights(split.tail, part / TAIL_WEIGHTS)
         if learned:
             (part / LEARNED).write_bytes(serialize_arrays(dict(learned)))
-        files = {name: sha256(part / name) for name in (*FILES, LEARNED) if (part / name).exists()}
+        if tokenizer:
+            (part / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        files = {name: sha256(part / name) for name in (*FILES, LEARNED, TOKENIZER) if (part / name).exists()}
         sources = {name: MODELS.digest(name) for name in (model,) if MODELS.is_own(name)}
         sources |= {name: DEFENSES.digest(name) for name in defense_names(defense) if DEFENSES.is_own(name)}
         normalized = normalization_of(model, split.head)
         manifest = Manifest(
             model, split.cut, classes, split.input, split.smashed, defense, data, files, sources,
-            mean=normalized.mean, std=normalized.std,
+            mean=normalized.mean, std=normalized.std, sequence=split.sequence,
         )  # fmt: skip
         manifest.save(part)
     return manifest

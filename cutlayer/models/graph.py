@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch import Tensor, fx, nn
 
 from cutlayer.errors import SplitError
@@ -65,6 +66,11 @@ def _blamed(error: BaseException) -> str:
             "choose with torch.where, or name a function that returns the part of the model without this line."
         )
     return f"{where}{reason(error)}"
+
+
+def nothing(spec: TensorSpec, n: int) -> Tensor:
+    """So many samples that hold nothing, ``(n, *spec.shape)``, in their type and on torch's default device."""
+    return torch.zeros(n, *spec.shape, dtype=getattr(torch, spec.dtype))
 
 
 def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:

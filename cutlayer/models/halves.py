@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from cutlayer.models.cut import Cut, find_cut
 from cutlayer.models.cuts import cut_nodes
-from cutlayer.models.graph import between, ends, insert_after, trace
+from cutlayer.models.graph import between, ends, insert_after, nothing, trace
 from cutlayer.models.ranges import output_ranges
 from cutlayer.spec import TensorSpec
 
@@ -34,6 +34,11 @@ class SplitModel:
     cut: str
     input: TensorSpec
     smashed: TensorSpec
+
+    @property
+    def sequence(self) -> bool:
+        """Whether both input and smashed data are sequences, which may be shorter than their specifications say."""
+        return self.input.is_tokens and len(self.smashed.shape) > 1 and self.smashed.shape[0] == self.input.shape[0]
 
 
 def split(model: nn.Module, cut: str, input: TensorSpec) -> SplitModel:
@@ -114,7 +119,7 @@ def graft(
         _, end = ends(head.graph)
         added = insert_after(head, end, name, to_head)
         with torch.no_grad():
-            shape = tuple(head(torch.zeros(1, *split.input.shape)).shape[1:])
+            shape = tuple(head(nothing(split.input, 1)).shape[1:])
         bounds = output_ranges(head, (split.input.low, split.input.high))[added]
         smashed = TensorSpec(shape, smashed.dtype, *bounds)
     if to_tail is not None:

@@ -19,6 +19,10 @@ from cutlayer.spec import TensorSpec
 MANIFEST = "split.json"
 HEAD_ONNX, TAIL_ONNX = (f"{half}.onnx" for half in ("head", "tail"))
 HEAD_WEIGHTS, TAIL_WEIGHTS = (f"{half}.safetensors" for half in ("head", "tail"))
+TOKENIZER = "tokenizer.json"
+"""From text to tokens, in the format of the library tokenizers; only where the head takes tokens."""
+TOKENS = "tokens"
+"""The name of the input of a head that takes sequences of tokens."""
 LEARNED = "defense.safetensors"
 """The arrays that the defense learned and the device needs; only where there are such arrays."""
 FORMAT, FORMAT_OF_ENDS = 1, 2
@@ -77,6 +81,8 @@ class Manifest:
         mean: Normalization inside the head, see `cutlayer.models.start`; empty where it follows from the model's name.
         std: Likewise.
         ends: What goes in and comes out where that is more than an image, smashed data and logits; None otherwise.
+        sequence: Whether the first axis of the input and of the smashed data is that of a sequence: its length is the
+            greatest one, and a request may be shorter.
         version: Hash over all of the above: equal on both sides or the handshake is refused.
     """
 
@@ -92,13 +98,19 @@ class Manifest:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     ends: Ends | None = None
+    sequence: bool = False
 
     @property
     def data_inputs(self) -> dict[str, TensorSpec]:
         """What a request is made of, by name: all inputs of both halves that are no state."""
         if self.ends is None:
-            return {"image": self.input}
+            return {TOKENS if self.sequence else "image": self.input}
         return {name: spec for name, spec in (self.ends.head | self.ends.tail).items() if name not in self.ends.state}
+
+    @property
+    def length(self) -> int | None:
+        """Greatest length of a sequence; None where the head takes no sequences."""
+        return self.input.shape[0] if self.sequence else None
 
     @property
     def answers(self) -> dict[str, TensorSpec]:
@@ -118,7 +130,7 @@ class Manifest:
 
     def _stated(self) -> dict[str, Any]:
         """The fields, without those that older folders lack where they are empty."""
-        absent = ("sources", "mean", "std", "ends")
+        absent = ("sources", "mean", "std", "ends", "sequence")
         return {key: value for key, value in asdict(self).items() if value or key not in absent}
 
     def save(self, folder: Path) -> None:
@@ -160,6 +172,7 @@ class Manifest:
             mean,
             std,
             ends,
+            claims.sequence(stated.get("sequence", False), stated["input"], stated["smashed"]),
         )
 
     @classmethod

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cutlayer.errors import SplitError
-from cutlayer.models.graph import reason
+from cutlayer.models.graph import nothing, reason
 from cutlayer.models.halves import SplitModel
 
 Resizable = nn.Conv2d | nn.BatchNorm2d | nn.Linear
@@ -52,7 +52,7 @@ def fit(split: SplitModel, head: Mapping[str, Tensor], tail: Mapping[str, Tensor
 @torch.no_grad()
 def measured(split: SplitModel) -> SplitModel:
     """The same halves, with the shape of their smashed data measured again."""
-    shape = tuple(split.head(torch.zeros(1, *split.input.shape)).shape[1:])
+    shape = tuple(split.head(nothing(split.input, 1)).shape[1:])
     return replace(split, smashed=replace(split.smashed, shape=shape))
 
 

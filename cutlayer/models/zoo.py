@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from cutlayer.errors import ConfigError, CutlayerError, near
 from cutlayer.models import vgg11
-from cutlayer.models.graph import ends, insert_after, reason, trace
+from cutlayer.models.graph import ends, insert_after, nothing, reason, trace
 from cutlayer.models.normalize import Normalize
 from cutlayer.models.start import RANDOM, Start
 from cutlayer.models.weights import load_weights
@@ -59,7 +59,7 @@ def build(
         ConfigError: There is no such model, it cannot take such images, or the weights do not fit.
         SplitError: The model cannot be traced.
     """
-    refused = f"{name} cannot take images of {input}"
+    refused = f"{name} cannot take {'sequences of' if input.is_tokens else 'images of'} {input}"
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -67,7 +67,7 @@ def build(
         if start.weights:
             load_weights(model, Path(start.weights))
         with torch.no_grad():
-            logits = model.eval()(torch.zeros(2, *input.shape))
+            logits = model.eval()(nothing(input, 2))
         graph = trace(model, input)
     except CutlayerError:
         raise
@@ -89,7 +89,7 @@ def build(
 def n_classes(model: nn.Module, input: TensorSpec) -> int:
     """The number of logits that a model gives."""
     with torch.no_grad():
-        return int(model(torch.zeros(1, *input.shape)).shape[1])
+        return int(model(nothing(input, 1)).shape[1])
 
 
 def normalization_of(name: str, head: nn.Module) -> Start:
@@ -103,6 +103,8 @@ def normalization_of(name: str, head: nn.Module) -> Start:
 
 
 def _normalization(name: str, model: nn.Module, input: TensorSpec, start: Start) -> Normalize | None:
+    if input.is_tokens:
+        return None
     mean, std, channels, axes = start.mean, start.std, input.shape[0], len(input.shape) - 1
     if not (mean or std):
         if MODELS.is_own(name):

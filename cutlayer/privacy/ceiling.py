@@ -72,6 +72,8 @@ def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: in
         n_private: Private inputs that are attacked. The figures are means over these.
         seed: Seed of the simulated noise and of the bootstrap.
     """
+    if not data.modality.continuous:
+        return Ceiling("density unknown" if defense.random else "deterministic")
     # A slow defense before the noise takes seconds for each candidate.
     inputs = data.private.inputs[: n_private if defense.slow else CANDIDATES]
     if defense.density(head(inputs[:1])) is None:

@@ -12,10 +12,10 @@ from torch import Tensor
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Context
-from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import bootstrap, exact_proportion
 from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.leakage import leakage_gain
+from cutlayer.metrics.nearness import ERRORS
 from cutlayer.privacy.identification import candidates
 from cutlayer.records.run import Estimate
 from cutlayer.registry import METRICS, STANDARD_METRICS
@@ -127,7 +127,10 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
         scores[label] = scored
         share = metric.of_yes_or_no
         estimates[label] = exact_proportion(int(scored.sum()), len(scored)) if share else _mean(scored, seed)
-    errors, floor_errors = (mse(inputs, originals).numpy() for inputs in (reconstructions, prior.expand_as(originals)))
+    error = ERRORS[data.modality.name]
+    errors, floor_errors = (
+        error(inputs, originals).numpy() for inputs in (reconstructions, prior.expand_as(originals))
+    )
     return Score(
         n=len(reconstructions),
         metrics=estimates,

@@ -25,7 +25,7 @@ from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.wire.codecs.packed import codec_named
 
-Wire = Callable[[NDArray[np.float32]], NDArray[Any]]
+Wire = Callable[[NDArray[Any]], NDArray[Any]]
 """Inputs ``(N, *input.shape)`` to what the server receives for them, ``(N, *smashed.shape)``."""
 
 
@@ -78,7 +78,7 @@ def view(
     )
 
 
-def wire(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
+def wire(head: Half, defense: Defense, codec: str, seed: list[int], length: int | None = None) -> Wire:
     """The device's pipeline as a function, with fresh draws of the defense at each call.
 
     Args:
@@ -86,18 +86,19 @@ def wire(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
         defense: The defense of the device, ready to protect.
         codec: Name of the codec.
         seed: Seed of the draws; not that of the device.
+        length: Greatest length of a sequence, see `cutlayer.models.manifest.Manifest.length`.
     """
-    pipeline, rng = Pipeline(head, defense, codec_named(codec)), np.random.default_rng(seed)
+    pipeline, rng = Pipeline(head, defense, codec_named(codec), length), np.random.default_rng(seed)
     return lambda inputs: pipeline.wire(inputs, rng)
 
 
-def lengths(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
+def lengths(head: Half, defense: Defense, codec: str, seed: list[int], length: int | None = None) -> Wire:
     """What is to be seen of the same pipeline where its bytes are encrypted: the size of each encoded tensor.
 
     Returns:
         A function from inputs, each of which is sent by itself, to the numbers of bytes, ``(N, 1)`` float32.
     """
-    pipeline, rng = Pipeline(head, defense, codec_named(codec)), np.random.default_rng(seed)
+    pipeline, rng = Pipeline(head, defense, codec_named(codec), length), np.random.default_rng(seed)
 
     def sizes(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         sent = [pipeline.release(inputs[i : i + 1], rng).encoded.data for i in range(len(inputs))]
@@ -106,9 +107,9 @@ def lengths(head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
     return sizes
 
 
-def watched(sees: str, head: Half, defense: Defense, codec: str, seed: list[int]) -> Wire:
+def watched(sees: str, head: Half, defense: Defense, codec: str, seed: list[int], length: int | None = None) -> Wire:
     """What an attack observes of the device's pipeline, `SMASHED` or `LENGTHS`; see `wire` and `lengths`."""
-    return lengths(head, defense, codec, seed) if sees == LENGTHS else wire(head, defense, codec, seed)
+    return (lengths if sees == LENGTHS else wire)(head, defense, codec, seed, length)
 
 
 def observable(sees: str, smashed: TensorSpec) -> TensorSpec:
@@ -144,7 +145,15 @@ def on_card(head: nn.Module, defense: Defense, device: torch.device, seed: list[
     return query
 
 
-def query_of(sees: str, head: Half, defense: Defense, codec: str, seed: list[int], in_torch: nn.Module | None) -> Query:
+def query_of(
+    sees: str,
+    head: Half,
+    defense: Defense,
+    codec: str,
+    seed: list[int],
+    in_torch: nn.Module | None,
+    length: int | None = None,
+) -> Query:
     """The oracle of an attacker: the device's own pipeline, or on a card `on_card`, where that gives the same.
 
     Args:
@@ -154,11 +163,19 @@ def query_of(sees: str, head: Half, defense: Defense, codec: str, seed: list[int
         codec: Name of the codec.
         seed: Seed of the draws.
         in_torch: The same head in torch; None where the split has none.
+        length: Greatest length of a sequence; see `wire`.
     """
     device = pick_device()
-    if in_torch is not None and device.type == "cuda" and sees == SMASHED and codec == "raw" and not defense.slow:
+    if (
+        in_torch is not None
+        and length is None
+        and device.type == "cuda"
+        and sees == SMASHED
+        and codec == "raw"
+        and not defense.slow
+    ):
         return on_card(in_torch, defense, device, seed)
-    return oracle(watched(sees, head, defense, codec, seed))
+    return oracle(watched(sees, head, defense, codec, seed, length))
 
 
 def view_of(
@@ -194,7 +211,7 @@ def view_of(
         input=split.manifest.input,
         smashed=observable(sees, split.manifest.smashed),
         auxiliary=auxiliary,
-        query=query_of(sees, head or split.head(), defense, codec, [seed, 1], in_torch),
+        query=query_of(sees, head or split.head(), defense, codec, [seed, 1], in_torch, split.manifest.length),
         defense=defense,
         tail=None if halves is None else halves.tail,
         head=in_torch,

@@ -387,6 +387,7 @@ class Result:
         expect: What the claim expects of the figures, as `cutlayer.records.expectation` reads it.
         judge: The evaluation classifier of the metrics that need one, and its accuracy on real images; may be empty.
         codec: Codec of the smashed data, as a plan names it; empty in records of older versions.
+        modality: The kind of the inputs, see `cutlayer.data.modality`.
     """
 
     schema: int
@@ -424,6 +425,7 @@ class Result:
     servers: int = 1
     judge: str = ""
     codec: str = ""
+    modality: str = "image"
 
     @property
     def undefended(self) -> bool:

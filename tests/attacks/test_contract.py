@@ -85,7 +85,8 @@ each_that_rebuilds = pytest.mark.parametrize(
 
 
 def test_every_registered_attack_has_a_row():
-    missing = sorted(set(ATTACKS) - {row.name for row in ROWS})
+    on_images = {name for name in ATTACKS if "image" in ATTACKS.load(name).rebuilds}
+    missing = sorted(on_images - {row.name for row in ROWS})
     assert not missing, f"Add a row for {', '.join(missing)} to ROWS in {Path(__file__).relative_to(ROOT)}."
 
 

@@ -3,12 +3,20 @@
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from torch import fx, nn
 
 from cutlayer.models.zoo import build
 from cutlayer.spec import TensorSpec
+from cutlayer.tensors import random
+
+
+def random_inputs(spec: TensorSpec, n: int) -> torch.Tensor:
+    """Random inputs of any kind, the same at each call."""
+    return torch.from_numpy(random(spec, n, np.random.default_rng(n)))
+
 
 Lively = Callable[[str, TensorSpec], fx.GraphModule]
 
@@ -35,7 +43,7 @@ def lively() -> Lively:
         for norm in norms:
             norm.momentum = 1.0
         with torch.no_grad():
-            model.train()(torch.rand(8, *image.shape))
+            model.train()(random_inputs(image, 8))
         return model.eval()
 
     return make

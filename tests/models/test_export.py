@@ -7,6 +7,7 @@ from cutlayer.errors import SplitError
 from cutlayer.models.export import export_onnx
 from cutlayer.models.halves import split
 from cutlayer.spec import TensorSpec, image_spec
+from tests.models.lively import random_inputs
 from tests.models.test_graph import Deciding
 from tests.models.test_split import ROWS
 from tests.onnx.onnx_models import run as run_onnx
@@ -23,7 +24,7 @@ def test_halves_compute_the_same_in_onnxruntime(name, lively, tmp_path):
     first, last = split(model, front, image), split(model, back, image)
     export_onnx(first.head, first.input, tmp_path / "head.onnx", "image", "smashed")
     export_onnx(last.tail, last.smashed, tmp_path / "tail.onnx", "smashed", "logits")
-    images = torch.rand(5, *image.shape)
+    images = random_inputs(image, 5)
     with torch.no_grad():
         smashed = last.head(images)
         torch.testing.assert_close(run(tmp_path / "head.onnx", images), first.head(images), rtol=1e-4, atol=1e-4)

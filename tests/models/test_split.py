@@ -12,7 +12,8 @@ from cutlayer.models.cuts import cut_nodes, cuts
 from cutlayer.models.halves import graft, join, split, split_at
 from cutlayer.models.zoo import build
 from cutlayer.registry import MODELS
-from cutlayer.spec import TensorSpec, image_spec
+from cutlayer.spec import TensorSpec, image_spec, token_spec
+from tests.models.lively import random_inputs
 
 GRAY, RGB = image_spec(1, 28, 28), image_spec(3, 32, 32)
 
@@ -40,6 +41,7 @@ ROWS = {
     "convnet": Row(image_spec(3, 16, 12), "relu1", "relu3"),
     "mlp": Row(TABLE.spec(9), "relu1", "relu2"),
     "resnet20": Row(RGB, "layer1.0", "layer2.2"),
+    "text_transformer": Row(token_spec(7, 20), "block1", "block3"),
     "vgg11_bn": Row(RGB, "features.7", "features.7"),
     "vgg11_slim": Row(RGB, "features.3", "features.3"),
     "resnet18": Row(RGB, "layer2.0", "layer4.0"),
@@ -60,7 +62,7 @@ def test_every_registered_model_has_a_row():
 def test_the_halves_make_the_model_at_every_cut(name, lively):
     image = ROWS[name].input
     model = lively(name, image)
-    images = torch.rand(2, *image.shape)
+    images = random_inputs(image, 2)
     nodes = cut_nodes(model, image)
     assert len(nodes) > 5
     with torch.no_grad():

@@ -83,11 +83,13 @@ def test_a_stop_prints_the_rows_measured_so_far(model, tmp_path, stop, code, nam
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # Its own group, as in a terminal, where Ctrl-C reaches all processes of the profile.
     with subprocess.Popen(command, text=True, start_new_session=True, preexec_fn=heeds_ctrl_c, **pipes) as running:
+        said = []
         for line in running.stderr:
+            said.append(line)
             if line.startswith("2 of "):
                 stop(running)
         stdout = running.stdout.read()
-    assert running.returncode == code
+    assert running.returncode == code, "".join(said)
     assert "INCOMPLETE" in stdout
     profile = read(tmp_path / "out")
     assert profile.reasons[0].startswith(f"It was stopped by {name}; ")

@@ -190,9 +190,14 @@ def test_pictures_fade_into_each_other_and_never_flicker(room, browse):
         "const look = () => { seen.push([...canvas.getContext('2d').getImageData(9, 9, 1, 1).data]);"
         " requestAnimationFrame(look); }; look();"
     )
-    for number in range(12):
+    # A fade lasts half of the time between two pictures; the browser may paint seldom, so that the pauses grow.
+    for number in range(24):
         room.tell(**frame_message(WHITE, WHITE if number % 2 else GREY, frame=number))
-        driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        driver.execute_async_script(
+            "let left = arguments[0]; const next = () => left-- > 0 ? requestAnimationFrame(next) : arguments[1]();"
+            " next();",
+            2 + number,
+        )
     seen = driver.execute_script("return seen")
     shades = [pixel[0] for pixel in seen]
     assert len(seen) > 12

@@ -1,0 +1,1 @@
+"""Attacks on smashed data that read the tokens of a sentence."""

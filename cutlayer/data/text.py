@@ -1,0 +1,97 @@
+"""From text to the ids of tokens and back, by a tokenizer in the format of the library `tokenizers`.
+
+The id `cutlayer.sequences.PAD` stands for no token in all that cutlayer computes. Where a vocabulary has a token of its
+own there, as that of GPT-2 does, all ids are greater by one than the tokenizer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.bounded import MOST_JSON_BYTES, read_text, reason
+from cutlayer.errors import ConfigError, DataError
+from cutlayer.sequences import PAD
+
+if TYPE_CHECKING:
+    import tokenizers
+
+PADDING = ("[PAD]", "<pad>", "<PAD>")
+"""Names of a token that stands for no token."""
+MOST_TOKENS = 1 << 20
+"""Tokens of a vocabulary, at most."""
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer, opened.
+
+    Attributes:
+        text: The content of its `tokenizer.json`.
+        source: Where it was read, for messages.
+    """
+
+    text: str
+    source: str
+
+    @cached_property
+    def _opened(self) -> tokenizers.Tokenizer:
+        try:
+            import tokenizers
+        except ImportError:
+            raise ConfigError("Text needs the package tokenizers: pip install 'cutlayer[text]'.") from None
+        try:
+            opened = tokenizers.Tokenizer.from_str(self.text)
+        except Exception as error:  # the library raises no kind of its own
+            raise DataError(f"{self.source} is no tokenizer ({reason(error)}); copy it again.") from None
+        opened.no_padding()
+        opened.no_truncation()
+        if not 1 < opened.get_vocab_size() <= MOST_TOKENS:
+            raise DataError(f"{self.source} has {opened.get_vocab_size():,} tokens; 2 to {MOST_TOKENS:,} are read.")
+        return opened
+
+    @cached_property
+    def shift(self) -> int:
+        """What is added to the tokenizer's ids: 0 where its first token is padding, else 1."""
+        return 0 if self._opened.id_to_token(PAD) in PADDING else 1
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The token of each id, as the vocabulary writes it."""
+        opened = self._opened
+        size = 1 + max(opened.get_vocab(with_added_tokens=True).values())
+        own = [opened.id_to_token(i) or "" for i in range(size)]
+        return (*([""] * self.shift), *own)
+
+    def ids(self, texts: Sequence[str], length: int) -> NDArray[np.int64]:
+        """The ids of the tokens of each text, ``(N, length)``, padded; what is longer is cut off."""
+        encoded = self._opened.encode_batch(list(texts))
+        whole = np.full((len(encoded), length), PAD, np.int64)
+        for row, one in zip(whole, encoded, strict=True):
+            own = one.ids[:length]
+            row[: len(own)] = np.array(own, np.int64) + self.shift
+        return whole
+
+    def read(self, ids: NDArray[np.integer]) -> str:
+        """The text of the ids of one sentence, without padding and without tokens that stand for no text."""
+        own = [int(i) - self.shift for i in ids if i != PAD]
+        text: str = self._opened.decode(own)
+        return text
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a file.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        return Tokenizer(read_text(path, MOST_JSON_BYTES), str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"The tokenizer {path} cannot be read: {reason(error)}.") from None
