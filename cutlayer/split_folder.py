@@ -27,6 +27,7 @@ from cutlayer.models.manifest import (
     MANIFEST,
     TAIL_ONNX,
     TAIL_WEIGHTS,
+    TOKENIZER,
     Manifest,
     sha256,
 )
@@ -78,6 +79,11 @@ class SplitFolder:
     def tail_file_bytes(self) -> int | None:
         """Size of the tail's file for ONNX Runtime; None where the folder holds none."""
         return (self.path / TAIL_ONNX).stat().st_size if self.has_tail else None
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """The file that makes tokens of text, verified; None where the head takes something else."""
+        return self.file(TOKENIZER) if TOKENIZER in self.manifest.files else None
 
     @property
     def has_halves(self) -> bool:

@@ -26,7 +26,6 @@ from cutlayer.errors import ConfigError, CutlayerError, SplitError, WireError, W
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.footprint import restart_peak_rss, sent_bytes
-from cutlayer.models.manifest import TOKENIZER
 from cutlayer.split_folder import Runtime, SplitFolder, open_split
 from cutlayer.stopping import last_words
 from cutlayer.terminal import tell_lines
@@ -275,8 +274,7 @@ def _splits(data: Splits | str | None, split: SplitFolder, root: Path | None, se
             raise ConfigError("The split folder names no data set; name one with --data.")
         if name == RANDOM:
             return load_inputs(manifest.data_inputs, seed)
-        tokenizer = split.file(TOKENIZER) if TOKENIZER in manifest.files else None
-        splits = open_data(name, root, seed, shape=manifest.input.shape, tokenizer=tokenizer)
+        splits = open_data(name, root, seed, shape=manifest.input.shape, tokenizer=split.tokenizer)
     if len(manifest.data_inputs) > 1:
         raise SplitError(
             f"A request of this split is made of {', '.join(manifest.data_inputs)}, and {splits.name} has images; send "
