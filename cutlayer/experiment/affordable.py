@@ -103,6 +103,7 @@ class Subject:
         codec: Name of the codec.
         n_releases: Releases of each input that are observed.
         foreign: Whether all that is at hand is the file of a head.
+        kind: The kind of the inputs, as in `cutlayer.data.modality`.
     """
 
     split: SplitFolder
@@ -110,6 +111,7 @@ class Subject:
     codec: str
     n_releases: int
     foreign: bool
+    kind: str = "image"
 
     @property
     def granted(self) -> Access:
@@ -148,7 +150,7 @@ class Subject:
 
 
 def ladder(subject: Subject, watch_lists: Sequence[Named]) -> Iterator[Named | NotTried]:
-    """The attacks in their order, and those that do not apply with the reason.
+    """The attacks on this kind of inputs in their order, and those that do not apply with the reason.
 
     Args:
         subject: What is attacked.
@@ -156,6 +158,8 @@ def ladder(subject: Subject, watch_lists: Sequence[Named]) -> Iterator[Named | N
     """
     known = {rung.name for rung in LADDER}
     for rung in (*LADDER, *(Rung(name, {}) for name in ATTACKS if name not in known)):
+        if subject.kind not in ATTACKS.load(rung.name).rebuilds:
+            continue
         options = Options(rung.options)
         if rung.waits:
             options["n_releases"] = subject.n_releases

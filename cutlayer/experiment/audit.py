@@ -170,7 +170,7 @@ def audit(
     found = _evidence(split, defense, head, held, foreign, tap, truth, codec, count, releases, seed)
     for note in found.notes:
         say(note)
-    subject = Subject(split, defense, found.codec, found.n_releases, foreign)
+    subject = Subject(split, defense, found.codec, found.n_releases, foreign, found.truth.modality.name)
     named = defense_named(manifest)
     view_for = adversary.viewer(
         split, head, defense, found.truth.auxiliary, codec=found.codec, seed=seed, key=named.key, vantage=CLOUD
