@@ -82,7 +82,7 @@ class SplitFolder:
 
     @property
     def tokenizer(self) -> Path | None:
-        """The file that makes tokens of text, verified; None where the head takes something else."""
+        """The file that makes tokens of text, verified; None where there is none."""
         return self.file(TOKENIZER) if TOKENIZER in self.manifest.files else None
 
     @property

@@ -6,6 +6,7 @@ Results go to standard output; progress, the log, warnings and what went wrong g
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import threading
 import traceback
@@ -39,6 +40,16 @@ def say(line: object) -> None:
 def say_lines(text: object) -> None:
     """Print several lines of progress, or about a fault."""
     _print(shown_lines(text), sys.stderr)
+
+
+def show_typed(line: str | None) -> None:
+    """Show the line that is being typed, in the place of what was typed of it before; with None, begin the next one."""
+    if line is None:
+        print(file=sys.stdout, flush=True)
+        return
+    wide = max(10, shutil.get_terminal_size().columns - 3)
+    text = shown(line, most=None)[-wide:].encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+    print(f"\r\x1b[K> {text.decode(sys.stdout.encoding or 'utf-8')}", end="", file=sys.stdout, flush=True)
 
 
 def _print(text: str, file: TextIO) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,13 @@ class Frame(NamedTuple):
 
     Attributes:
         sent: Which image it is.
-        image: ``(1, *input.shape)``.
+        image: ``(1, *input.shape)``: an image, a row of a table, or the ids of the tokens of a sentence.
         label: Its class, or `NO_CLASS`.
         taken_ns: When it was there to be sent (`time.monotonic_ns`); None if it always was.
     """
 
     sent: Sent
-    image: NDArray[np.float32]
+    image: NDArray[Any]
     label: int
     taken_ns: int | None = None
 
@@ -52,7 +52,7 @@ class Frames(Protocol):
     due: str
     note: str
 
-    def example(self) -> NDArray[np.float32]:
+    def example(self) -> NDArray[Any]:
         """Return an image for the requests that do not count, ``(1, *input.shape)``."""
 
     def take(self, number: int) -> Frame | None:

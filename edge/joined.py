@@ -25,14 +25,17 @@ from cutlayer.data.images import SUFFIXES, fit, read_image
 from cutlayer.data.load import open_data
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.data.stored import Unreadable
+from cutlayer.data.text import open_tokenizer
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.client import Edge
 from cutlayer.edge.frames import Frame, Frames, Planned, Sent
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.edge.room_client import MOST_FILE_BYTES, Gone, RoomClient
+from cutlayer.edge.typed import Dictated, Given, Lines
 from cutlayer.edge.wishes import Consent, Wish
 from cutlayer.errors import ConfigError, CutlayerError, DataError, DecodeError, SplitError, WireError
-from cutlayer.models.manifest import HEAD_ONNX, LEARNED, MANIFEST
+from cutlayer.models.manifest import HEAD_ONNX, LEARNED, MANIFEST, TOKENIZER
+from cutlayer.sequences import trimmed
 from cutlayer.spec import TensorSpec
 from cutlayer.split_folder import Half, SplitFolder, open_split
 from cutlayer.terminal import say, tell
@@ -52,6 +55,10 @@ AWAY_S = 1.0
 MOST_REPORTS = 4
 """Reports that wait to be sent; further ones are dropped."""
 STATUS_EACH_S = 0.2
+RATE, TYPED_RATE = 10.0, 4.0
+"""Frames per second where nobody says otherwise: pictures, and changes of a sentence."""
+LOOK_S = 0.1
+"""How long a change of a sentence is waited for, before wishes are looked at again."""
 MOST_PICTURES = 1000
 """Images of a folder that are held in memory."""
 
@@ -83,11 +90,12 @@ def join(
     camera: str | None = None,
     images: Path | None = None,
     data: str | None = None,
+    text: Sequence[str] | None = None,
     name: str,
     transport: Literal["grpc", "zmq"] = "grpc",
     consent: Consent | None = None,
     share_original: bool = False,
-    rate: float = 10.0,
+    rate: float | None = None,
     count: int | None = None,
     threads: int = 1,
     seed: int = 0,
@@ -104,12 +112,15 @@ def join(
         code: The join code.
         camera: Number of a camera, or path of a video.
         images: Folder of images, sent in the order of their names, again and again.
-        data: Name of a data set, whose test images are sent; that of the split if nothing else is given.
+        data: Name of a data set, whose test images are sent, or whose test sentences are typed word by word; that of
+            the split if nothing else is given.
+        text: Sentences to send; an empty list for those that are typed in the terminal.
         name: Name of the device for people.
         transport: Which of the server's transports is used.
         consent: What the device may be told.
-        share_original: Whether the page may show what the camera sees.
-        rate: Frames per second.
+        share_original: Whether the page may show what the camera sees, or what is typed.
+        rate: Frames per second at most; 10 of pictures and 4 of a sentence if None. A sentence is sent when it has
+            changed.
         count: Number of answers after which it ends.
         threads: Threads of the head.
         seed: Seed of the data's parts.
@@ -136,11 +147,11 @@ def join(
             head = split.head(threads=threads)
         except SplitError as error:
             raise SplitError(f"What the room at {code.origin} has sent cannot be used: {error}") from None
-        frames = _frames(split, camera, images, data, seed, data_root)
+        frames = _frames(split, camera, images, data, text, seed, data_root)
         opened.callback(frames.close)
         device = _Joined(
-            code, client, split, head, frames, consent, name, transport, share_original, rate,
-            insecure, scratch,
+            code, client, split, head, frames, consent, name, transport, share_original,
+            rate or (TYPED_RATE if split.manifest.sequence else RATE), insecure, scratch,
         )  # fmt: skip
         opened.callback(device.close)
         device.run(count, stop or threading.Event(), traced)
@@ -159,7 +170,7 @@ class _Joined:
         self._transport: Transport | None = None
         self._edge: Edge | None = None
         self._threads: list[threading.Thread] = []
-        self._status_ns = 0
+        self._status_ns = self._n_taken = 0
 
     def run(
         self, count: int | None, stop: threading.Event, traced: Callable[[Trace], object] | None
@@ -175,8 +186,11 @@ class _Joined:
         due = time.monotonic()
         while (count is None or answered < count) and not stop.wait(max(0.0, due - time.monotonic())):
             due = max(due + 1 / self._rate, time.monotonic())
+            if not self._anything():
+                continue
             if (frame := self._frames.take(number)) is None:
                 return
+            self._n_taken += 1
             try:
                 if self._told.away.is_set():
                     raise Gone("The server has forgotten this device.")
@@ -190,6 +204,13 @@ class _Joined:
                 self._come_back(stop)
                 due = time.monotonic()
             number += 1
+
+    def _anything(self) -> bool:
+        """Whether there is something to send: a picture always, a sentence when it or the defense has changed."""
+        told = self._told
+        if not isinstance(self._frames, Lines | Given | Dictated) or told.away.is_set():
+            return True
+        return self._frames.changed(LOOK_S) or (told.wish is not None and self._n_taken > 0)
 
     def close(self) -> None:
         """Leave the room."""
@@ -267,15 +288,15 @@ class _Joined:
 
     def _pipeline(self, wish: Wish) -> Pipeline:
         defense: Defense = self._base.then(wish.make()) if wish.strength else self._base
-        return Pipeline(self._head, defense, codec_named(wish.codec))
+        return Pipeline(self._head, defense, codec_named(wish.codec), self._split.manifest.length)
 
     def _title(self, wish: Wish) -> str:
         return wish.title if wish.strength else Wish().title
 
-    def _send(self, image: NDArray[np.float32], number: int) -> Trace:
+    def _send(self, image: NDArray[Any], number: int) -> Trace:
         assert self._edge is not None
         if self._share:
-            self._post("original", np.rint(image[0] * 255).astype(np.uint8).tobytes(), number)
+            self._post("original", _original(image), number)
         _, trace = self._edge.infer(image, number)
         now_ns = time.monotonic_ns()
         if now_ns - self._status_ns > STATUS_EACH_S * 1e9:
@@ -378,11 +399,25 @@ class Shown(Planned):
 
 
 def _frames(
-    split: SplitFolder, camera: str | None, images: Path | None, data: str | None, seed: int, root: Path | None
-) -> Frames:
-    input = split.manifest.input
-    if sum(source is not None for source in (camera, images, data)) > 1:
-        raise ConfigError("--camera, --images and --data exclude each other; name one source of pictures.")
+    split: SplitFolder, camera: str | None, images: Path | None, data: str | None, text: Sequence[str] | None,
+    seed: int, root: Path | None,
+) -> Frames:  # fmt: skip
+    manifest = split.manifest
+    input = manifest.input
+    given = {
+        "--camera": camera is not None,
+        "--images": images is not None,
+        "--data": data is not None,
+        "--text": text is not None,
+    }
+    if sum(given.values()) > 1:
+        raise ConfigError("--camera, --images, --data and --text exclude each other; name one of them.")
+    if manifest.sequence:
+        if camera is not None or images is not None:
+            raise ConfigError("This room reads sentences; type them with --text, or name a data set with --data.")
+        return _sentences(split, data, text, seed, root)
+    if text is not None:
+        raise ConfigError("This room takes pictures; name what to send: --camera 0, --images DIR or --data NAME.")
     if camera is not None:
         from cutlayer.edge.camera import Camera
 
@@ -396,6 +431,30 @@ def _frames(
     if name is None:
         raise ConfigError("Name what to send: --camera 0, --images DIR or --data NAME.")
     return Shown(open_data(name, root, seed, shape=input.shape), input)
+
+
+def _sentences(
+    split: SplitFolder, data: str | None, text: Sequence[str] | None, seed: int, root: Path | None
+) -> Frames:  # fmt: skip
+    length, file = split.manifest.input.shape[0], split.tokenizer
+    if file is None:
+        raise DataError("This room has sent no tokenizer, so that no tokens can be made of text.")
+    name = None if text is not None else data or split.manifest.data
+    if name is not None:
+        splits = open_data(name, root, seed, shape=(length,), tokenizer=file)
+        if not splits.input.is_tokens:
+            raise DataError(f"This room reads sentences, and {name} has none; type them with --text.")
+        return Dictated(splits.test)
+    if text is None:
+        raise ConfigError("Name what to send: --text for sentences that you type, or --data NAME.")
+    return Given(open_tokenizer(file), length, text) if text else Lines(open_tokenizer(file), length)
+
+
+def _original(input: NDArray[Any]) -> bytes:
+    """What a page is shown of an input ``(1, ...)``: the bytes of an image, or the ids of the tokens of a sentence."""
+    if input.dtype.kind == "f":
+        return bytes(np.rint(input[0] * 255).astype(np.uint8).tobytes())
+    return bytes(trimmed(input)[0].astype("<i4").tobytes())
 
 
 def _shaped(image: NDArray[np.float32], input: TensorSpec) -> NDArray[np.float32]:
@@ -417,7 +476,7 @@ def _fetch(client: RoomClient, folder: Path) -> SplitFolder:
         (folder / name).write_bytes(client.ask("GET", f"/split/{name}", most_bytes=MOST_FILE_BYTES))
         if name == MANIFEST:
             split = open_split(folder)
-            wanted += [LEARNED] if LEARNED in split.manifest.files else []
+            wanted += [name for name in (LEARNED, TOKENIZER) if name in split.manifest.files]
     return split
 
 

@@ -26,7 +26,7 @@ def live(
     split: Positional[Annotated[Path | None, At("folder"), arg(metavar="SPLIT")]] = None,
     /,
     data: str | None = None,
-    attacks: str = "ridge,decoder",
+    attacks: str | None = None,
     host: str = "127.0.0.1",
     port: Annotated[int, Within(0, 65_535)] = 0,
     share: Annotated[str | None, arg(metavar="HOST")] = None,
@@ -36,15 +36,17 @@ def live(
     seed: Seed = 0,
     data_root: DataRoot = None,
 ) -> None:
-    """Open a room: the page shows what devices and phones see, and what an attacker on the server rebuilds of it.
+    """Open a room: the page shows what devices see or say, and what an attacker on the server rebuilds or reads of it.
 
     Prints the address of the page and the codes by which devices join, and ends with Ctrl-C or SIGTERM.
 
     Args:
-        split: A split folder of images; if left out, a small one is trained once, and kept in --out.
-        data: A name from `cutlayer list datasets`, or the path of images: the attackers hold its auxiliary part. The
-            data set that the split was trained on if left out.
-        attacks: The attackers side by side: names from `cutlayer list attacks`.
+        split: A split folder of images or of a text model; if left out, a small one is trained once, on --data, and
+            kept in --out.
+        data: A name from `cutlayer list datasets`, such as documentation, or the path of images: the attackers hold its
+            auxiliary part. The data set that the split was trained on if left out.
+        attacks: The attackers side by side: names from `cutlayer list attacks`; ridge,decoder for images and
+            token-ridge for sentences if left out.
         host: Where to listen: a name or an address of this machine. Off the loopback it needs --cert and --key, or
             --insecure.
         port: Port of the page; 0 takes a free one.
@@ -59,19 +61,21 @@ def live(
     import signal
     import threading
 
-    from cutlayer.live.prepare import DATA, usual_split
+    from cutlayer.live.prepare import DATA, check_attackers, usual_attackers, usual_split
     from cutlayer.live.serve import open_room
     from cutlayer.machine.files import check_writable
     from cutlayer.registry import ATTACKS
     from cutlayer.split_folder import open_split
 
-    names = tuple(dict.fromkeys(name for name in attacks.split(",") if name))
-    if not names:
+    names = None if attacks is None else tuple(dict.fromkeys(name for name in attacks.split(",") if name))
+    if names == ():
         raise ConfigError("--attacks takes names from `cutlayer list attacks`, such as ridge,decoder.")
-    for name in names:
+    for name in names or ():
         ATTACKS.load(name)
     check_writable(out, "folder")
     folder = open_split(split) if split is not None else usual_split(out, data or DATA, data_root, seed)
+    names = names or usual_attackers(folder.manifest)
+    check_attackers(folder.manifest, names)
     named = data or folder.manifest.data
     if named is None:
         raise ConfigError("The split folder names no data set for the attackers; name one with --data.")

@@ -157,6 +157,7 @@ def edge(
     queue_full: Literal["refuse", "drop-oldest"] = "refuse",
     join: Annotated[str | None, arg(metavar="CODE")] = None,
     images: Annotated[Path | None, At("folder")] = None,
+    text: list[str] | None = None,
     name: str | None = None,
     transport: Literal["grpc", "zmq"] = "grpc",
     allow: UseAppendAction[list[str]] = [],  # noqa: B006
@@ -201,16 +202,18 @@ def edge(
         queue: Folder of the requests kept on disk. Requests of an earlier run are sent first.
         queue_mib: Most MiB that the queue may take.
         queue_full: What happens when the queue is full: refuse ends the run, drop-oldest drops the oldest requests.
-        join: The code that `cutlayer live` prints: join that room, with --camera, --images or --data, --rate, --count,
-            --threads and the options down to --share-original.
+        join: The code that `cutlayer live` prints: join that room, with --camera, --images, --data or --text, --rate,
+            --count, --threads and the options down to --share-original.
         images: With --join, a folder of pictures to send, again and again.
+        text: With --join and a room of sentences: send these, or, where none is given, what is typed here, at each
+            change. --data NAME types the sentences of a data set word by word.
         name: With --join, the name of this device for people; that of the machine if left out.
         transport: With --join, which of the server's transports is used.
         allow: With --join, a defense that the room may switch on, such as gaussian-noise; may be given several
             times. All that can be switched if left out.
         at_least: With --join, the weakest defense, such as gaussian-noise=0.5: the device refuses anything below, and
             other defenses.
-        share_original: With --join, let the page of the room show what the camera sees.
+        share_original: With --join, let the page of the room show what the camera sees, or what is typed.
         plan: With --train, a plan of your own in place of the server's; it has to be the same one. A plan that names
             files needs it.
         out: With --train, folder for the checkpoints, with which the same command goes on after an interruption.
@@ -221,8 +224,10 @@ def edge(
     """
     if (folder is not None) + train + (join is not None) != 1:
         raise ConfigError("Name either the folder of a split, or --train with --client K/N, or --join with a code.")
-    if join is None and (images or name or allow or at_least or share_original):
-        raise ConfigError("--images, --name, --allow, --at-least and --share-original go with --join and a code.")
+    if join is None and (images or text is not None or name or allow or at_least or share_original):
+        raise ConfigError(
+            "--images, --text, --name, --allow, --at-least and --share-original go with --join and a code."
+        )
     if join is not None:
         import socket
 
@@ -231,9 +236,10 @@ def edge(
         from cutlayer.wire.join_code import JoinCode
 
         join_room(
-            JoinCode.parse(join), camera=camera, images=images, data=data, name=name or socket.gethostname()[:40],
-            transport=transport, consent=Consent.of(allow, at_least), share_original=share_original,
-            rate=rate or 10.0, count=count, threads=threads, seed=seed, data_root=data_root, security=security,
+            JoinCode.parse(join), camera=camera, images=images, data=data, text=text,
+            name=name or socket.gethostname()[:40], transport=transport, consent=Consent.of(allow, at_least),
+            share_original=share_original, rate=rate, count=count, threads=threads, seed=seed, data_root=data_root,
+            security=security,
         )  # fmt: skip
         return
     if train:

@@ -20,6 +20,7 @@ from cutlayer.errors import CutlayerError
 from cutlayer.live.device import Denied
 from cutlayer.live.gateway import device_socket
 from cutlayer.live.headers import Headers
+from cutlayer.live.originals import most_bytes
 from cutlayer.live.phone import routes as phone_routes
 from cutlayer.live.room import Room
 from cutlayer.live.runtime import Runtime
@@ -202,8 +203,8 @@ async def _status(request: Request) -> Response:
 async def _original(request: Request) -> Response:
     room: Room = request.app.state.room
     frame = _count(request.headers.get("x-frame", ""), "X-Frame")
-    pixels = await _body(request, room.manifest.input.size)
-    room.original(request.path_params["id"], frame, pixels)
+    sent = await _body(request, most_bytes(room.manifest))
+    room.original(request.path_params["id"], frame, sent)
     return Response(status_code=204)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cutlayer.attacks.base import Attack
@@ -15,14 +16,15 @@ from cutlayer.attacks.view import Access
 from cutlayer.data.load import open_data
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.wishes import Wish
-from cutlayer.live.device import Picture, Rebuilt
+from cutlayer.live.device import Picture, Read, Rebuilt
 from cutlayer.live.local_ridge import LocalRidge, fits
 from cutlayer.live.members import Member, Refitted, Told
-from cutlayer.live.pictures import bytes_of, data_url
+from cutlayer.live.showing import Pictures, Sentences, Showing
 from cutlayer.live.told_decoder import ToldDecoder, usable
 from cutlayer.live.watch_list import WatchList
 from cutlayer.privacy.view import oracle, view, wire
 from cutlayer.registry import ATTACKS
+from cutlayer.sequences import by_length, padded
 from cutlayer.split_folder import only_smashed, open_split
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from cutlayer.live.room import Waiting
 
 MOST_AUXILIARY = 2000
-"""Pictures of the attackers' own that are used."""
+"""Inputs of the attackers' own that are used."""
 
 
 class Team:
@@ -44,32 +46,42 @@ class Team:
     def __init__(self, plan: Plan, tell: Callable[[list[dict[str, Any]]], None]) -> None:
         self._plan, self._tell = plan, tell
         split = open_split(plan.folder)
-        self._manifest, self._head, self._base = split.manifest, only_smashed(split.head()), deployed(split)
-        data = open_data(plan.data, plan.data_root, plan.seed, shape=split.manifest.input.shape)
+        manifest = self._manifest = split.manifest
+        self._head, self._base = only_smashed(split.head()), deployed(split)
+        data = open_data(
+            plan.data, plan.data_root, plan.seed, shape=manifest.input.shape, tokenizer=split.tokenizer
+        )  # fmt: skip
         self._auxiliary = data.auxiliary.first_readable(MOST_AUXILIARY)[0]
         self._images = torch.from_numpy(self._auxiliary.inputs)
-        self._mean = self._images.mean(0)
+        self._showing: Showing = Sentences(data.words) if manifest.sequence else Pictures(self._auxiliary.inputs)
         self._members: dict[str, Member] = {name: self._member(name) for name in plan.names}
         self._report()
         for member in self._members.values():
             member.start()
-        # The pictures that a device sends of a data set are its test images.
-        self._list = WatchList(data.test.first_readable(MOST_AUXILIARY)[0].inputs, self._released)
+        # What a device sends of a data set is its test inputs. Who types says much that is on no list.
+        self._list = WatchList(
+            data.test.first_readable(MOST_AUXILIARY)[0].inputs, self._released, self._showing.kept,
+            self._showing.candidate, only_sure=manifest.sequence,
+        )  # fmt: skip
 
     def attack(self, frames: Sequence[Waiting], chosen: Sequence[str] | None) -> Iterator[tuple[str, Picture]]:
         """What the attackers make of each frame, by the id of its device."""
-        smashed = torch.from_numpy(np.concatenate([one.frame.smashed for one in frames]).astype(np.float32))
+        arrived_in = [one.frame.smashed for one in frames]
+        if (length := self._manifest.length) is not None:
+            arrived_in = [padded(one, length) for one in arrived_in]
+        smashed = torch.from_numpy(np.concatenate(arrived_in).astype(np.float32))
         wishes = [one.frame.wish or Wish() for one in frames]
         originals = [one.original for one in frames]
-        rebuilt: list[list[Rebuilt]] = [[] for _ in frames]
+        places = [one.frame.smashed.shape[1] for one in frames]
+        rebuilt: list[list[Rebuilt | Read]] = [[] for _ in frames]
         for name, member in self._members.items():
-            if (chosen is not None and name not in chosen) or (images := member.invert(smashed, wishes)) is None:
+            if (chosen is not None and name not in chosen) or (inputs := member.invert(smashed, wishes)) is None:
                 continue
-            for row, image, original in zip(rebuilt, images, originals, strict=True):
-                row.append(self._scored(name, image, original))
+            for row, made, original, n in zip(rebuilt, inputs, originals, places, strict=True):
+                row.append(self._showing.made(name, made.detach().numpy(), original, n))
         for one, arrived, wish, row in zip(frames, smashed, wishes, rebuilt, strict=True):
             named = self._list.name(arrived.numpy(), wish, one.original)
-            seen = None if one.original is None else data_url(one.original)
+            seen = None if one.original is None else self._showing.original(one.original)
             yield one.device, Picture(one.frame.number, seen, tuple(row), named, one.frame.prediction)
 
     def _member(self, name: str) -> Member:
@@ -93,7 +105,7 @@ class Team:
         """Fit an attack on what a black-box attacker may touch, who knows the defense and its strength."""
         defense: Defense = self._base.then(wish.make()) if wish.strength else self._base
         manifest = self._manifest
-        query = oracle(wire(self._head, defense, "raw", [self._plan.seed, 1]))
+        query = oracle(wire(self._head, defense, "raw", [self._plan.seed, 1], manifest.length))
         seen = view(
             Access.BLACK_BOX, input=manifest.input, smashed=manifest.smashed, auxiliary=self._auxiliary, query=query,
             defense=defense, device=torch.device("cpu"), seed=self._plan.seed,
@@ -107,22 +119,13 @@ class Team:
             arrived = wish.make().protect(arrived, np.random.default_rng())
         return torch.from_numpy(np.ascontiguousarray(arrived))
 
-    def _released(self, images: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        released: np.ndarray[Any, np.dtype[np.float32]] = self._base.protect(
-            self._head(images), np.random.default_rng()
-        )
-        return released
+    def _released(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        def sent(part: NDArray[Any]) -> NDArray[np.float32]:
+            protected: NDArray[np.float32] = self._base.protect(self._head(part), np.random.default_rng())
+            return protected
 
-    def _scored(self, name: str, image: Tensor, original: np.ndarray[Any, np.dtype[np.uint8]] | None) -> Rebuilt:
-        gain = psnr = None
-        image = image.nan_to_num()
-        if original is not None:
-            true = torch.from_numpy(original.astype(np.float32) / 255)
-            error = float((image - true).square().mean())
-            usual = float((self._mean - true).square().mean())
-            gain = round(1 - error / max(usual, 1e-9), 4)
-            psnr = round(float(-10 * np.log10(max(error, 1e-10))), 2)
-        return Rebuilt(name, data_url(bytes_of(image.detach().numpy())), gain, psnr)
+        length = self._manifest.length
+        return sent(inputs) if length is None else by_length(sent, inputs, length)
 
     def _report(self) -> None:
         self._tell([member.state() for member in self._members.values()])

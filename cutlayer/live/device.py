@@ -76,7 +76,7 @@ class Frame(NamedTuple):
 
     Attributes:
         number: Its number in its session.
-        smashed: ``(1, *smashed.shape)``.
+        smashed: ``(1, *smashed.shape)``; of a sentence in its own length.
         wish: The defense that the request states, without the codec; None where it states another text.
         ns: Time of its arrival (`time.monotonic_ns`).
         prediction: What the server answered: ``label`` and ``share``; None where it names no class.
@@ -105,20 +105,38 @@ class Rebuilt(NamedTuple):
     psnr_db: float | None
 
 
+class Read(NamedTuple):
+    """What one attacker read of a sentence.
+
+    Attributes:
+        attacker: Its name.
+        tokens: Of each token its text, whether it continues the word before it, and whether it is right; None where
+            the sentence is not known.
+        right: How many tokens are right; None where the sentence is not known.
+        of: How many there are.
+    """
+
+    attacker: str
+    tokens: tuple[tuple[str, bool, bool | None], ...]
+    right: int | None
+    of: int
+
+
 class Picture(NamedTuple):
     """A frame as a page shows it.
 
     Attributes:
         frame: Its number.
-        original: A data URL; None where it is not shared.
+        original: A data URL, or of each token of a sentence its text and whether it continues the word before it; None
+            where it is not shared.
         rebuilt: What each attacker made of it.
         candidate: What the watch list says; None where there is none.
         prediction: What the server answered to this frame; None where it names no class.
     """
 
     frame: int
-    original: str | None
-    rebuilt: tuple[Rebuilt, ...]
+    original: str | list[list[Any]] | None
+    rebuilt: tuple[Rebuilt | Read, ...]
     candidate: Mapping[str, Any] | None
     prediction: Mapping[str, Any] | None = None
 
@@ -151,7 +169,7 @@ class Device:
     picture: Picture | None = None
     picture_version: int = 0
     waiting: deque[Frame] = field(default_factory=lambda: deque(maxlen=8))
-    originals: OrderedDict[int, NDArray[np.uint8]] = field(default_factory=OrderedDict)
+    originals: OrderedDict[int, NDArray[Any]] = field(default_factory=OrderedDict)
     contact_ns: int = field(default_factory=time.monotonic_ns)
     polls: int = 0
     arrivals: deque[int] = field(default_factory=lambda: deque(maxlen=256))

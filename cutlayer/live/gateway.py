@@ -29,6 +29,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from cutlayer.cloud.admission import busy
 from cutlayer.errors import DecodeError, Refused
 from cutlayer.live.device import Denied, Device
+from cutlayer.live.originals import most_bytes
 from cutlayer.live.room import Room
 from cutlayer.models.manifest import Manifest, tail_name
 from cutlayer.registry import defense_from
@@ -207,7 +208,7 @@ class _Phone:
                     raise Denied(400, f"A phone reads its answers; {MOST_UNREAD} of them wait.")
                 take(received, self._service, self._peer, lambda: self._gone, self._answer, full=full)
             else:
-                await self._hear(_object(received, self._room.manifest.input.size))
+                await self._hear(_object(received, most_bytes(self._room.manifest)))
 
     async def _hear(self, said: dict[str, Any]) -> None:
         kind = said.pop("type", None)
@@ -288,6 +289,7 @@ def described(manifest: Manifest) -> dict[str, Any]:
         "version": manifest.version,
         "input": list(manifest.input.shape),
         "smashed": list(manifest.smashed.shape),
+        "text": manifest.sequence,
         "defenses": defenses,
     }
 

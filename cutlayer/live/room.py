@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cutlayer.cloud.service import Seen
 from cutlayer.edge.wishes import IN_JAVASCRIPT, SWITCHABLE, SWITCHABLE_CODECS, Wish, knob, stated
 from cutlayer.foreign import shown
+from cutlayer.live import originals
 from cutlayer.live.device import Denied, Device, Frame, Introduction, Picture
 from cutlayer.models.manifest import Manifest
 from cutlayer.registry import DEFENSES
@@ -35,11 +36,14 @@ _STAGES = ("queue", "decode", "tail", "reply")
 
 
 class Waiting(NamedTuple):
-    """A frame for the attackers, and the original of which it is made, ``(C, H, W)`` uint8, where that is shared."""
+    """A frame for the attackers, and the original of which it is made, where that is shared.
+
+    See `cutlayer.live.originals.read`.
+    """
 
     device: str
     frame: Frame
-    original: NDArray[np.uint8] | None
+    original: NDArray[Any] | None
 
 
 class Room:
@@ -174,17 +178,15 @@ class Room:
                 device.refused = None if refused is None else shown(refused, _MOST_SENTENCE)
         self._tell()
 
-    def original(self, id: str, frame: int, pixels: bytes) -> None:
-        """Take what a device's camera saw, ``C*H*W`` bytes. Raises `Denied` unless the device shares it."""
-        shape = self.manifest.input.shape
+    def original(self, id: str, frame: int, sent: bytes) -> None:
+        """Take what a device saw or said. Raises `Denied` unless the device shares it, and it can be read."""
         with self._lock:
             device = self._device(id)
             if not device.introduction.shares_original:
                 raise Denied(403, "This device has not said that it shares originals (--share-original).")
-            if len(pixels) != self.manifest.input.size:
-                raise Denied(400, f"An original has {self.manifest.input.size} bytes, {len(pixels)} were sent.")
+            original = originals.read(self.manifest, sent)
             device.contact_ns = time.monotonic_ns()
-            device.originals[frame] = np.frombuffer(pixels, np.uint8).reshape(shape)
+            device.originals[frame] = original
             while len(device.originals) > KEPT_ORIGINALS:
                 device.originals.popitem(last=False)
 
@@ -235,6 +237,7 @@ class Room:
             "split": {
                 "model": manifest.model,
                 "cut": manifest.cut,
+                "text": manifest.sequence,
                 "input": list(manifest.input.shape),
                 "smashed": list(manifest.smashed.shape),
                 "data": manifest.data,

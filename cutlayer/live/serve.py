@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cutlayer.cloud.admission import Limits
 from cutlayer.cloud.service import Service
@@ -68,7 +68,7 @@ def open_room(
     data: str,
     *,
     out: Path,
-    attackers: tuple[str, ...] = ("ridge", "decoder"),
+    attackers: tuple[str, ...],
     host: str = "127.0.0.1",
     port: int = 0,
     share: str | None = None,
@@ -93,11 +93,11 @@ def open_room(
         seed: Seed of the data set's parts and of the attackers.
 
     Raises:
-        ConfigError: The split takes no image, or plain text would leave the machine.
+        ConfigError: The split takes neither images nor sentences, or plain text would leave the machine.
         WireError: It cannot listen there.
     """
     security = security or Security()
-    check_images(split)
+    check_shown(split)
     scheme: Literal["http", "https"] = "https" if security.cert else "http"
     web_address = Address(scheme, host, port)
     security.refuse_plain_text(web_address, ("cert", "key"))
@@ -134,13 +134,18 @@ def open_room(
         yield Opened(room, tokens, page, phone, code, dict(room.addresses), runtime, local)
 
 
-def check_images(split: SplitFolder) -> None:
-    """Refuse a split that takes something else than one gray or color image. Raises ConfigError."""
+def check_shown(split: SplitFolder) -> None:
+    """Refuse a split that takes neither one gray or color image nor a sentence. Raises ConfigError."""
     manifest = split.manifest
     shape = manifest.input.shape
-    if manifest.ends is not None or len(shape) != 3 or shape[0] not in (1, 3):
+    if manifest.sequence and split.tokenizer is None:
         raise ConfigError(
-            f"A room shows images, and {split.path} takes {manifest.input}; name a split of gray or color images."
+            f"A room shows words, and {split.path} holds no tokenizer.json; make it with `cutlayer split`."
+        )
+    if manifest.ends is not None or not (manifest.sequence or (len(shape) == 3 and shape[0] in (1, 3))):
+        raise ConfigError(
+            f"A room shows images or sentences, and {split.path} takes {manifest.input}; name a split of gray or color "
+            "images, or of a text model."
         )
 
 
@@ -154,12 +159,13 @@ def class_names(split: SplitFolder, data: str, data_root: Path | None, seed: int
         DataError: It cannot be read.
     """
     manifest = split.manifest
-    names = open_data(data, data_root, seed, shape=manifest.input.shape).classes  # refused early where it is unknown
+    how: Any = {"shape": manifest.input.shape, "tokenizer": split.tokenizer}
+    names = open_data(data, data_root, seed, **how).classes  # refused early where it is unknown
     if manifest.data != data:
         if manifest.data is None:
             return ()
         try:
-            names = open_data(manifest.data, data_root, seed, shape=manifest.input.shape).classes
+            names = open_data(manifest.data, data_root, seed, **how).classes
         except CutlayerError:
             return ()
     return tuple(names) if len(names) == manifest.classes else ()

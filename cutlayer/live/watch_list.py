@@ -1,4 +1,4 @@
-"""A list of pictures that the attacker holds: which of them is behind what arrived?
+"""A list of inputs that the attacker holds: which of them is behind what arrived?
 
 The candidates go through the attacker's own copy of the head, and the nearest of them is named. That needs no
 reconstruction, and a defense that hides the picture from the eye may leave it.
@@ -19,6 +19,8 @@ from cutlayer.live.told_decoder import described
 
 MOST = 200
 """Candidates at most."""
+MOST_BYTES = 64 << 20
+"""Bytes of what arrives for all candidates, at most."""
 KEPT = 6
 """Settings of the defense for which the list is kept as it arrives."""
 CLEAR = 0.5
@@ -31,24 +33,34 @@ class WatchList:
     """The candidates of one split.
 
     Args:
-        images: ``(M, C, H, W)`` in [0, 1].
-        head: From images to smashed data before a switched defense, ``(M, *smashed.shape)``.
+        inputs: ``(M, *input.shape)``; the first `MOST` of them are candidates, or fewer where they take much memory.
+        head: From inputs to smashed data before a switched defense, ``(M, *smashed.shape)``.
+        kept: Inputs in the form in which originals are shared.
+        shown: What is told of a candidate in that form.
+        only_sure: Whether no candidate is named where the input may be none of the list, unless it is known to be one.
     """
 
-    def __init__(self, images: NDArray[np.float32], head: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
-        images = images[:MOST]
-        self._images, self._known = bytes_of(images), head(images)
+    def __init__(
+        self,
+        inputs: NDArray[Any],
+        head: Callable[[NDArray[Any]], NDArray[np.float32]],
+        kept: Callable[[NDArray[Any]], NDArray[Any]] = bytes_of,
+        shown: Callable[[NDArray[Any]], dict[str, Any]] = lambda image: {"picture": data_url(image)},
+        *,
+        only_sure: bool = False,
+    ) -> None:
+        each = head(inputs[:1]).nbytes
+        inputs = inputs[: max(2, min(MOST, MOST_BYTES // each))]
+        self._kept, self._known, self._show, self._only_sure = kept(inputs), head(inputs), shown, only_sure
         self._expected: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self._pictures: dict[int, str] = {}
+        self._told: dict[int, dict[str, Any]] = {}
 
-    def name(
-        self, smashed: NDArray[np.float32], wish: Wish, original: NDArray[np.uint8] | None
-    ) -> dict[str, Any] | None:
+    def name(self, smashed: NDArray[np.float32], wish: Wish, original: NDArray[Any] | None) -> dict[str, Any] | None:
         """Name the candidate that is most likely; None where the original is known, and is no candidate.
 
         Returns:
-            ``index`` of the candidate, ``of`` how many, ``sure`` whether no other comes near, its ``picture``, and the
-            ``rank`` of the true one where the original is known, or None.
+            ``index`` of the candidate, ``of`` how many, ``sure`` whether no other comes near, what is shown of it, and
+            the ``rank`` of the true one where the original is known, or None.
         """
         rank: int | None = None
         difference = self._behind(wish) - smashed.reshape(-1)
@@ -57,7 +69,7 @@ class WatchList:
             return None
         first, second = (int(place) for place in np.argpartition(distances, 1)[:2])
         if original is not None:
-            (true,) = np.nonzero((self._images == original).all((1, 2, 3)))
+            (true,) = np.nonzero((self._kept == original).reshape(len(self._kept), -1).all(1))
             if not len(true):
                 return None
             rank = 1 + int((distances < distances[true].min()).sum())
@@ -71,10 +83,10 @@ class WatchList:
         noise, doubt = each * smashed.size, 3 * each * float(np.sqrt(2 * smashed.size))
         clear = distances[second] - distances[first] > CLEAR * apart and apart > (8**2) * each
         near = distances[first] < noise + doubt + STRAY * spread and doubt < STRAY * spread
-        return {
-            "index": first, "of": len(distances), "rank": rank, "sure": bool(clear and near),
-            "picture": self._picture(first),
-        }  # fmt: skip
+        sure = bool(clear and near)
+        if self._only_sure and rank is None and not sure:
+            return None
+        return {"index": first, "of": len(distances), "rank": rank, "sure": sure, **self._shown(first)}
 
     def _behind(self, wish: Wish) -> NDArray[np.float32]:
         """What arrives on average for each candidate, ``(M, D)``."""
@@ -90,7 +102,7 @@ class WatchList:
         self._expected.move_to_end(wish.title)
         return self._expected[wish.title]
 
-    def _picture(self, index: int) -> str:
-        if index not in self._pictures:
-            self._pictures[index] = data_url(self._images[index])
-        return self._pictures[index]
+    def _shown(self, index: int) -> dict[str, Any]:
+        if index not in self._told:
+            self._told[index] = self._show(self._kept[index])
+        return self._told[index]

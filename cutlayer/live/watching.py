@@ -25,7 +25,7 @@ from cutlayer.live.attackers import Attackers
 from cutlayer.live.code import screen_url
 from cutlayer.live.device import MOST_NAME, Denied, Introduction
 from cutlayer.live.room import Room
-from cutlayer.live.serve import check_images, class_names
+from cutlayer.live.serve import check_shown, class_names
 from cutlayer.live.tokens import Tokens
 from cutlayer.live.web import Web
 from cutlayer.split_folder import Half, SplitFolder
@@ -68,12 +68,12 @@ def watch_tap(
         The address of the page.
 
     Raises:
-        ConfigError: The split takes no image.
+        ConfigError: The split takes neither images nor sentences.
         SplitError: The tap is recorded for another split.
         DataError: The folder holds no tap, or a damaged one.
         WireError: It cannot listen there.
     """
-    check_images(split)
+    check_shown(split)
     room = Room(split.manifest, class_names(split, data, data_root, seed), MOST_SESSIONS, read_only=True)
     following = _Following(tap, split, room)
     following.read()
@@ -111,9 +111,15 @@ class _Following:
         """Hand on what was added. Raises SplitError or DataError."""
         for place, header, smashed in read_from(self._tap, self._place):
             check_split(self._tap, header, self._manifest)
-            if smashed.shape[1:] == self._manifest.smashed.shape and smashed.dtype == np.float32:
+            if self._fits(smashed.shape[1:]) and smashed.dtype == np.float32:
                 self._show(header, smashed)
             self._place = place
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        known = self._manifest.smashed.shape
+        return shape == known or (
+            self._manifest.sequence and len(shape) == 2 and shape[1:] == known[1:] and 0 < shape[0] < known[0]
+        )
 
     def _follow(self) -> None:
         while not self._closing.wait(PAUSE_S):

@@ -2,7 +2,9 @@
 
 import { Control } from "./controls.js";
 import { decoded, Fading, STILL } from "./fading.js";
+import { Reading, showTokens } from "./sentence.js";
 import { showStages } from "./stages.js";
+import { waiting } from "./waiting.js";
 import { ago, element, percent, say, titleAndWords, whole } from "./words.js";
 
 // Words that change more often than this cannot be read.
@@ -57,7 +59,14 @@ export class Card {
   arrange(room) {
     this.room = room;
     this.control.offer(room.switchable, room.codecs);
-    this.root.classList.toggle("coarse", Math.max(...room.split.input.slice(-2)) < COARSE);
+    this.text = room.split.text === true;
+    this.root.classList.toggle("text", this.text);
+    if (this.text) {
+      say(this.find(".saw figcaption"), "The device said");
+      say(this.find(".saw .kept"), "The sentence stays on the device.");
+      this.find(".saw canvas").hidden = true;
+    }
+    this.root.classList.toggle("coarse", !this.text && Math.max(...room.split.input.slice(-2)) < COARSE);
     const chosen = room.attackers.filter((one) => room.chosen.includes(one.name));
     this.find(".middle").style.setProperty("--attackers", Math.max(1, chosen.length));
     for (const [name, tile] of this.tiles) {
@@ -68,7 +77,7 @@ export class Card {
     }
     const place = this.find(".tiles");
     chosen.forEach((one, index) => {
-      if (!this.tiles.has(one.name)) this.tiles.set(one.name, new Tile(one, this.device.name));
+      if (!this.tiles.has(one.name)) this.tiles.set(one.name, this.text ? new Reading(one) : new Tile(one, this.device.name));
       const tile = this.tiles.get(one.name);
       // Behind what the device saw; only what is not there yet moves.
       if (place.children[index + 1] !== tile.root) place.insertBefore(tile.root, place.children[index + 1] ?? null);
@@ -94,8 +103,9 @@ export class Card {
       const frame = this.next;
       if (!frame) break; // it was held back
       this.next = null;
-      const urls = [frame.original, frame.candidate?.picture, ...frame.rebuilt.map((one) => one.picture)];
-      this.pictures = await decoded(urls.filter(Boolean));
+      const drawn = [frame.original, frame.candidate?.picture, ...frame.rebuilt.map((one) => one.picture)];
+      const urls = drawn.filter((one) => typeof one === "string");
+      this.pictures = await decoded(urls);
       this.shownMs = performance.now();
       this.frame = frame;
       this.root.dataset.frame = frame.frame;
@@ -109,12 +119,12 @@ export class Card {
     this.root.classList.toggle("shared", shared);
     const name = this.device.name;
     this.saw.canvas.setAttribute("aria-label", shared ? `What ${name} saw` : `${name} keeps its picture`);
-    if (!shared) this.saw.clear();
+    if (!shared) this.clearOriginal();
     if (!this.frame) return;
     // Pictures and figures of different frames never stand side by side.
     const { original, rebuilt, prediction, candidate } = this.frame;
     this.root.classList.toggle("late", shared && !original);
-    if (shared && original) this.saw.show(this.pictures.get(original));
+    if (shared && original) this.showOriginal(original);
     for (const [name, tile] of this.tiles) {
       const made = rebuilt.find((one) => one.attacker === name);
       if (made) tile.show(made, this.pictures.get(made.picture), shared);
@@ -122,6 +132,16 @@ export class Card {
     }
     this.answer(prediction);
     this.verdict(candidate);
+  }
+
+  showOriginal(original) {
+    if (this.text) showTokens(this.find(".saw .sentence"), original);
+    else this.saw.show(this.pictures.get(original));
+  }
+
+  clearOriginal() {
+    this.saw.clear();
+    showTokens(this.find(".saw .sentence"), []);
   }
 
   // What is said of the device. Called for every message and every second, and does less.
@@ -138,10 +158,11 @@ export class Card {
     this.root.classList.toggle("gone", !device.connected);
     say(this.find("h2"), device.name);
     say(this.find(".kind"), KINDS[device.kind] ?? device.kind);
-    const rate = device.fps ? `${device.fps.toFixed(device.fps < 9.95 ? 1 : 0)} frames a second` : "waiting for a frame";
+    const [frames, one] = this.text ? ["requests", "a sentence"] : ["frames", "a frame"];
+    const rate = device.fps ? `${device.fps.toFixed(device.fps < 9.95 ? 1 : 0)} ${frames} a second` : `waiting for ${one}`;
     say(this.find(".seen"), device.connected ? rate : `last seen ${ago((now - this.heardMs) / 1000)}`);
     if (!this.frame) this.answer(device.prediction);
-    showStages(this.find("footer"), device);
+    showStages(this.find("footer"), device, this.text ? "request" : "frame");
   }
 
   answer(prediction) {
@@ -157,12 +178,14 @@ export class Card {
     const picture = this.candidate.canvas;
     picture.hidden = !candidate.picture;
     if (candidate.picture) this.candidate.show(this.pictures.get(candidate.picture));
+    say(place.querySelector("blockquote"), candidate.sentence ?? "");
     const { rank, of, index } = candidate;
     const named = `candidate ${whole(index + 1)}`;
     const unsure = rank === null ? `Perhaps ${named}, if it is one of the ${whole(of)} on the list.` : `Perhaps ${named} of ${whole(of)}.`;
     const first = candidate.sure ? `This is ${named} of ${whole(of)}.` : unsure;
     const second = verdictWords(rank);
-    if (place.textContent.trim() !== first + second) place.querySelector("p").replaceChildren(first, element("small", second));
+    const words = place.querySelector("p");
+    if (words.textContent !== first + second) words.replaceChildren(first, element("small", second));
   }
 }
 
@@ -196,20 +219,7 @@ class Tile {
   wait(attacker, device) {
     this.attacker = attacker;
     this.device = device;
-    const busy = !/^(ready|knows)/.test(attacker.words ?? "");
-    say(this.root.querySelector("figcaption small"), busy && attacker.ready ? attacker.words : this.meaning);
-    this.root.querySelector("figcaption").title = `${this.meaning} (${attacker.words})`;
-    const waiting = this.root.querySelector(".waiting");
-    if (this.rebuilt) return;
-    if (attacker.ready) {
-      say(waiting, device.connected ? "Waiting for a frame" : "");
-      return;
-    }
-    const bar = waiting.querySelector("progress") ?? element("progress");
-    bar.setAttribute("aria-label", `Training of ${this.title}`);
-    bar.value = attacker.progress;
-    if (!bar.isConnected) waiting.replaceChildren(element("span"), bar);
-    say(waiting.firstChild, attacker.words || `In training, ${percent(attacker.progress)}`);
+    waiting(this, "Waiting for a frame", this.rebuilt);
   }
 
   show(rebuilt, picture, shared) {

@@ -49,7 +49,8 @@ function ready() {
 }
 
 // What the split itself asks of the device, where a browser does not do it.
-function unable({ defenses }) {
+function unable({ defenses, text }) {
+  if (text) return "This room reads sentences, and a phone sends pictures; use cutlayer edge --join with --text.";
   const foreign = defenses.find(({ defense }) => !Object.hasOwn(DEFENSES, defense));
   if (!foreign) return null;
   const names = Object.keys(DEFENSES).join(", ");

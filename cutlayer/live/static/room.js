@@ -48,12 +48,12 @@ function changed(state, words) {
 function arrange(message) {
   room = { switchable: [], codecs: [], attackers: [], ...message };
   room.chosen ??= room.attackers.map((one) => one.name);
-  const { model, cut, smashed, data } = room.split;
+  const { model, cut, data } = room.split;
   if (room.join === null) {
     document.title = "cutlayer: a recorded tap";
     say(document.querySelector("h1 span"), "a recorded tap");
   }
-  say(at("split"), `${model}, cut at ${cut}: ${whole(smashed.reduce((a, b) => a * b, 1))} numbers leave the device${data ? `. Trained on ${data}` : ""}`);
+  say(at("split"), `${model}, cut at ${cut}: ${numbers(room.split)}${data ? `. Trained on ${data}` : ""}`);
   at("attackers").hidden = room.attackers.length === 0;
   showAttackers();
   showJoining();
@@ -61,6 +61,11 @@ function arrange(message) {
   everyone.offer(room.switchable, room.codecs);
   for (const card of cards.values()) card.arrange(room);
   count();
+}
+
+function numbers({ smashed, text }) {
+  if (text) return `${whole(smashed.slice(1).reduce((a, b) => a * b, 1))} numbers leave the device for each token`;
+  return `${whole(smashed.reduce((a, b) => a * b, 1))} numbers leave the device`;
 }
 
 function everyonePlace() {
@@ -159,14 +164,15 @@ function showJoining() {
   at("welcome").replaceChildren(places[1]);
   for (const place of places) {
     place.replaceChildren(at(local ? "join-here-template" : "join-template").content.cloneNode(true));
-    place.querySelector(".command code").textContent = `cutlayer edge --join '${code}' --camera 0`;
+    place.querySelector(".command code").textContent = `cutlayer edge --join '${code}' ${room.split.text ? "--text" : "--camera 0"}`;
+    for (const one of place.querySelectorAll(room.split.text ? ".of-pictures" : ".of-text")) one.remove();
     const copy = place.querySelector(".copy");
     copy.hidden = !navigator.clipboard;
     copy.addEventListener("click", async () => {
       await navigator.clipboard.writeText(place.querySelector(".command code").textContent);
       say(copy, "Copied");
     });
-    if (qr && !local) {
+    if (qr && !local && !room.split.text) {
       const picture = element("img");
       picture.alt = "QR code with the address for phones";
       picture.src = `data:image/svg+xml,${encodeURIComponent(qr)}`;

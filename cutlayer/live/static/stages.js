@@ -12,7 +12,7 @@ function sideOf(stage) {
   return Object.keys(SIDES).find((side) => SIDES[side].includes(stage)) ?? "rest";
 }
 
-export function showStages(footer, device) {
+export function showStages(footer, device, one) {
   const order = Object.values(SIDES).flat();
   const place = (stage) => (order.includes(stage) ? order.indexOf(stage) : order.length);
   const stages = Object.entries(device.stages_ms).filter(([, ms]) => ms > 0).sort(([a], [b]) => place(a) - place(b));
@@ -38,7 +38,7 @@ export function showStages(footer, device) {
     piece.prepend(element("i", "", side));
     return piece;
   });
-  if (device.bytes) pieces.push(element("span", `${whole(device.bytes)} bytes a frame`));
+  if (device.bytes) pieces.push(element("span", `${whole(device.bytes)} bytes a ${one}`));
   const words = pieces.map((piece) => piece.textContent).join(" ");
   if (parts.textContent !== words) parts.replaceChildren(...pieces.flatMap((piece, at) => (at ? [" ", piece] : [piece])));
 }
