@@ -11,24 +11,12 @@ from cutlayer.registry import Missing
 
 
 @dataclass(kw_only=True)
-class SlidingInversion(Missing, ClassAttack):
-    """Sliding model inversion: overlapping windows of sound, each searched by gradient descent."""
-
-    explanation = (
-        "Not built: sliding model inversion (Pizzi 2023) represents speakers by sound, and no data set of sound is at "
-        "hand; on one window it is `mi-face`."
-    )
-    plain_words = "searches sound that a speaker recognizer takes for a speaker, window by window"
-    needs = Reply.WEIGHTS
-
-
-@dataclass(kw_only=True)
 class GraphMI(Missing, ClassAttack):
     """GraphMI and RL-GraphMI: the edges between known nodes, found by gradients or by labels alone."""
 
     explanation = (
-        "Not built: GraphMI and RL-GraphMI find the edges of a graph that a graph network was trained on, and no model "
-        "here is a graph network."
+        "Not built: GraphMI and RL-GraphMI find the edges of a graph that a graph network was trained on, and a graph "
+        "network has no first layers that a device computes without its neighbours: see the data set `graphs`."
     )
     plain_words = "finds which nodes of a training graph are connected"
     needs = Reply.LABEL

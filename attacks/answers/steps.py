@@ -18,8 +18,9 @@ SPREAD = 1.0
 class Objective(Protocol):
     """What is descended."""
 
-    groups: Tensor
-    """``(N,)`` int64: the class of each row, as a number from 0 without gaps."""
+    @property
+    def groups(self) -> Tensor:
+        """``(N,)`` int64: the class of each row, as a number from 0 without gaps."""
 
     def gradient(self, z: Tensor) -> Tensor:
         """The gradient of each row's own objective, ``(N, latent)``."""

@@ -13,6 +13,7 @@ from cutlayer.data.arrays import open_arrays
 from cutlayer.data.downloads import open_download
 from cutlayer.data.folder import open_folder
 from cutlayer.data.listing import visible
+from cutlayer.data.missing import GRAPH_FILES, Graphs
 from cutlayer.data.splits import Splits
 from cutlayer.errors import DataError
 
@@ -62,6 +63,8 @@ def open_path(
     """
     if not path.exists():
         raise DataError(f"There is no file or folder {path}; name a folder of images, or an .npz or .npy file.")
+    if path.is_file() and path.suffix.lower() in GRAPH_FILES:
+        raise DataError(f"{path} is a file of a graph. {Graphs.explanation}")
     if path.is_file() and path.suffix.lower() not in ARRAYS:
         raise DataError(f"{path} is a file; name a folder of images, or an .npz or .npy file.")
     if path.is_file() or (path / "x.npy").is_file():

@@ -9,7 +9,7 @@ import pytest
 from cutlayer.data.load import data_root, load
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError, DataError
-from cutlayer.registry import DATASETS
+from cutlayer.registry import DATASETS, Missing
 
 PARTS = ("train", "auxiliary", "private", "test")
 
@@ -53,6 +53,8 @@ ROWS = {
     "bank-marketing": Row("bank-marketing/bank-full.csv is missing", (22606, 11303, 5651, 5651)),
     "bank-additional": Row("bank-marketing/bank-additional-full.csv is missing", (20594, 10297, 5149, 5148)),
     "documentation": Row("tokenizers"),
+    "tones": Row("numpy", (800, 400, 200, 200)),
+    "voices": Row("numpy", (400, 800, 200, 200), other_people=True),
     "random": Row("numpy", (4000, 2000, 1000, 1000)),
 }
 ON_DISK = [name for name, row in ROWS.items() if row.needs.endswith("missing")]
@@ -71,7 +73,19 @@ def hashes(images: np.ndarray) -> list[str]:
 
 
 def test_every_registered_data_set_has_a_row():
-    assert ROWS.keys() == DATASETS.keys()
+    built = {
+        name for name in DATASETS if not (isinstance(kind := DATASETS.load(name), type) and issubclass(kind, Missing))
+    }
+    assert ROWS.keys() == built
+
+
+def test_graphs_are_refused_with_the_reason(tmp_path):
+    with pytest.raises(ConfigError, match=r"without the neighbours' data there is no head\. Use images"):
+        load("graphs")
+    file = tmp_path / "karate.gml"
+    file.write_text("graph [ node [ id 1 ] ]")
+    with pytest.raises(DataError, match=r"karate\.gml is a file of a graph\. Graphs are not supported: "):
+        load(str(file))
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -68,6 +68,7 @@ ROWS = [
     Row("ppdg-mi", SMALL | {"prior_steps": 4, "steps": 2, "starts": 8, "lessons": 3, "refit_steps": 2}, asks=False),
     Row("sampling", {"prior": "linear", "n": 20}),
     Row("secret-gen", {"draws": 3, "latent": 4, "width": 4, "prior_steps": 4, "steps": 2}),
+    Row("sliding-inversion", {"steps": 3}, asks=False),
     Row("smi", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1, "classifier_epochs": 1}),
     Row("vmi", SMALL | {"prior_steps": 4, "steps": 2}, asks=False),
     Row("xai", {"capacity": "conv_normN0C16", "images": 32, "epochs": 1}),
