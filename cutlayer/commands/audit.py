@@ -105,7 +105,7 @@ def audit(
             count=count, auxiliary=auxiliary, releases=releases, seed=seed, data_root=data_root, conditions=conditions,
             begin_s=begin_s,
         )  # fmt: skip
-    write_text(out / AUDIT_PAGE, page(record, shown.modality, shown.originals, shown.rebuilt, shown.recorded))
+    write_text(out / AUDIT_PAGE, page(record, shown.originals, shown.rebuilt, shown.recorded, shown.legend))
     write_json(out / AUDIT_FILE, dump(record))
     tell_lines(_text(record))
     tell(f"The page is {(out / AUDIT_PAGE).resolve()}")
@@ -135,6 +135,7 @@ def _text(record: AuditRecord) -> str:
     from cutlayer.records.run import PIXELS
     from cutlayer.report.audit.verdict import no_ceiling
     from cutlayer.report.kit.columns import WIDTH, columns, wrap
+    from cutlayer.report.kit.kinds import kind_of
     from cutlayer.report.kit.wording import ACCURACY, DASH, IDENTIFIED, LEAKAGE_GAIN, access_name, ceiling_assumes
     from cutlayer.report.runs.ceilings import both, gone
 
@@ -143,7 +144,8 @@ def _text(record: AuditRecord) -> str:
     rows = [
         [
             found.label, access_name(found.access), str(found.n_releases), gains.get(found.label, DASH),
-            IDENTIFIED.value(found.top_1.value), "in pixels" if found.how == PIXELS else "by encoding each",
+            IDENTIFIED.value(found.top_1.value),
+            kind_of(record.modality).compared if found.how == PIXELS else "by encoding each",
         ]
         for found in record.identification
     ]  # fmt: skip

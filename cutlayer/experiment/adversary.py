@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cutlayer.attacks.base import Attack, fitted
 from cutlayer.attacks.view import SMASHED, Access, Vantage, View
 from cutlayer.bounded import read_arrays, read_json, reason
+from cutlayer.data.legend import legend_of
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, CutlayerError, WithheldError
@@ -365,7 +366,9 @@ def kept(
     rebuilt, scores = finished(attacks, work)
     telling = data.modality.most_telling(private.inputs, SHOWN)
     tiles = data.tiles if data.tiles and data.tiles[0] * data.tiles[1] <= n_private else None
-    return Reconstructions(private.inputs.astype(data.modality.kept), private.labels, telling, rebuilt, tiles), scores
+    originals = private.inputs.astype(data.modality.kept)
+    legend = legend_of(data, [originals, *rebuilt.values()]).text()
+    return Reconstructions(originals, private.labels, telling, rebuilt, tiles, legend), scores
 
 
 def finished(attacks: Sequence[tuple[Named, Attack]], work: Path) -> tuple[Rebuilt, dict[str, NDArray[np.float64]]]:

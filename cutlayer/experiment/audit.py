@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.view import CLOUD, LENGTHS, SMASHED, Access
 from cutlayer.cloud.tap import BYTES, RECORDS
-from cutlayer.data.modality import Modality
+from cutlayer.data.legend import Legend, legend_of
 from cutlayer.data.overlap import check_apart
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense, deployed
@@ -73,16 +74,16 @@ class Pictures:
     """What the page shows of a few inputs.
 
     Attributes:
-        modality: The kind of the inputs.
         originals: ``(K, *input.shape)``, the true inputs, those with most contrast.
         rebuilt: The reconstructions of the same by the title of the attack.
         recorded: Those of the first inputs of a tap whose truth is unknown; empty otherwise.
+        legend: What the numbers of an input stand for.
     """
 
-    modality: Modality
-    originals: NDArray[np.float32]
-    rebuilt: Mapping[str, NDArray[np.float32]]
-    recorded: Mapping[str, NDArray[np.float32]]
+    originals: NDArray[Any]
+    rebuilt: Mapping[str, NDArray[Any]]
+    recorded: Mapping[str, NDArray[Any]]
+    legend: Legend
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ def audit(
         ceiling=bound, flags=raised, conditions=(), budget_s=budget_s, spent_s=0.0, verdict="",
         hashes=_hashes(split, tap, data, held, found), notes=found.notes,
         env=environment(edge=torch.get_num_threads(), cloud=torch.get_num_threads()),
+        modality=found.truth.modality.name,
     )  # fmt: skip
     judged = tuple(checked(condition, record) for condition in conditions)
     record = replace(record, verdict=verdict(record), conditions=judged, spent_s=purse.spent_s)
@@ -406,6 +408,7 @@ def _pictures(found: Evidence, scored: Rebuilt, shown: Rebuilt) -> Pictures:
     """Those with most contrast of what was rebuilt and scored, and the first of what could not be scored."""
     private, modality = found.truth.private.take(found.n), found.truth.modality
     telling = modality.most_telling(private.inputs, SHOWN)
-    chosen = {label: images[telling].astype(np.float32) for (_, label), images in scored.items()}
-    recorded = {label: images.astype(np.float32) for (_, label), images in shown.items()}
-    return Pictures(modality, private.inputs[telling], chosen, recorded)
+    chosen = {label: rebuilt[telling] for (_, label), rebuilt in scored.items()}
+    recorded = {label: rebuilt for (_, label), rebuilt in shown.items()}
+    legend = legend_of(found.truth, [private.inputs[telling], *chosen.values(), *recorded.values()])
+    return Pictures(private.inputs[telling], chosen, recorded, legend)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from cutlayer.attacks.view import Access, Vantage
+from cutlayer.data.legend import legend_of
 from cutlayer.data.load import load, other_size
 from cutlayer.data.overlap import check_apart
 from cutlayer.data.splits import Splits
@@ -123,14 +124,15 @@ def attack_tap(
         schema=TAP_SCHEMA, model=tail_name(manifest), version=manifest.version, defense=named.label, codec=codec,
         data=held.name, seed=seed, access=access.name, vantage=vantage.name, input=manifest.input.shape, n=n,
         n_releases=n_releases, scored=answer is not None, attacks=achieved.rows, failed=tuple(failed),
-        notes=tuple(notes), identification=achieved.identification,
+        notes=tuple(notes), identification=achieved.identification, modality=held.modality.name,
     )  # fmt: skip
     private = None if answer is None else answer.private.take(n)
     by_attack = {label: images for (_, label), images in rebuilt.items()}
     of_attack = {name.removeprefix(f"{PLACE}/"): values for name, values in scores.items()}
     originals = None if private is None else private.inputs
+    legend = legend_of(held, [*by_attack.values(), *([] if originals is None else [originals])])
     with first_writes(out) as folder:
-        write_text(folder / PAGE, page(record, originals, by_attack, held.modality))
+        write_text(folder / PAGE, page(record, originals, by_attack, legend))
         finish(folder, record, originals, by_attack, of_attack)
     return record
 

@@ -125,6 +125,7 @@ class AuditRecord:
         hashes: SHA-256 by file or part of the data, for ``split``, ``tap`` and ``data``.
         env: The command, code, packages and machine, as `cutlayer.machine.identity.environment` says them.
         notes: What a reader should know.
+        modality: The kind of the inputs, see `cutlayer.data.modality`.
     """
 
     schema: int
@@ -160,6 +161,7 @@ class AuditRecord:
     hashes: dict[str, dict[str, str]]
     env: dict[str, Any]
     notes: tuple[str, ...] = ()
+    modality: str = "image"
 
     def within(self, access: str) -> tuple[list[AttackRecord], list[IdentificationRecord]]:
         """The records of whoever has an access: those of attacks that need no more."""

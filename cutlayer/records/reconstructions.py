@@ -25,6 +25,7 @@ class Reconstructions:
         rebuilt: Arrays as the originals, by deployment and label of the attack.
         tiles: Rows and columns, where the originals begin with the tiles of whole photographs in reading order; else
             None.
+        legend: What the numbers stand for, as `cutlayer.data.legend` writes it; empty where they are pixels.
     """
 
     originals: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.float16))
@@ -32,6 +33,7 @@ class Reconstructions:
     telling: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     rebuilt: Mapping[tuple[str, str], NDArray[Any]] = field(default_factory=dict)
     tiles: tuple[int, int] | None = None
+    legend: str = ""
 
     @cached_property
     def whole(self) -> Reconstructions:
@@ -54,7 +56,8 @@ class Reconstructions:
         """The arrays by their names in the file: no label of an attack takes the name of another array."""
         images = {f"{REBUILT}{deployment}/{label}": images for (deployment, label), images in self.rebuilt.items()}
         tiles = {} if self.tiles is None else {"tiles": np.array(self.tiles)}
-        return {"originals": self.originals, "labels": self.labels, "telling": self.telling, **tiles, **images}
+        said = {"legend": np.frombuffer(self.legend.encode(), np.uint8)} if self.legend else {}
+        return {"originals": self.originals, "labels": self.labels, "telling": self.telling, **tiles, **said, **images}
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], deployment: str) -> Reconstructions:
@@ -81,8 +84,11 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], deployment: str) -> Reconstr
         raise ValueError("it holds arrays of other shapes than the originals")
     if len(labels) != len(originals) or not np.isin(telling, np.arange(len(originals))).all():
         raise ValueError("its labels and positions do not belong to the originals")
+    legend = ""
+    if "telling" in arrays and "legend" in arrays:
+        legend = arrays["legend"].astype(np.uint8).tobytes().decode(errors="replace")
     if "telling" not in arrays or "tiles" not in arrays:
-        return Reconstructions(originals, labels, telling, rebuilt)
+        return Reconstructions(originals, labels, telling, rebuilt, None, legend)
     rows, columns = arrays["tiles"].tolist()
     if originals.ndim != 4 or min(rows, columns) < 1 or rows * columns > len(originals):
         raise ValueError("its tiles make no whole photograph")

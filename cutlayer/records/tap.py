@@ -38,6 +38,7 @@ class TapRecord:
         failed: The attacks that failed, none of which has a figure.
         notes: What a reader of the results should know.
         identification: How often each of them, and a watch list, picks an input from those that were attacked.
+        modality: The kind of the inputs, see `cutlayer.data.modality`.
     """
 
     schema: int
@@ -57,6 +58,7 @@ class TapRecord:
     failed: tuple[FailedAttack, ...]
     notes: tuple[str, ...] = ()
     identification: tuple[IdentificationRecord, ...] = ()
+    modality: str = "image"
 
 
 def finish(

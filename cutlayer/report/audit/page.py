@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.modality import Modality
+from cutlayer.data.legend import Legend
 from cutlayer.machine.command import command_line
 from cutlayer.progress import words
 from cutlayer.records.audit import ACCESSES, BUDGET, RECORDED, AuditRecord, NotTried
@@ -18,8 +17,10 @@ from cutlayer.report.audit import aisvs
 from cutlayer.report.audit.aisvs import Requirement
 from cutlayer.report.audit.verdict import no_ceiling, ran, untried
 from cutlayer.report.kit import markup
+from cutlayer.report.kit.inputs import Inputs
+from cutlayer.report.kit.kinds import kind_of
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
-from cutlayer.report.kit.pictures import picture_row, strip
+from cutlayer.report.kit.pictures import beside
 from cutlayer.report.kit.wording import (
     ACCESS,
     ACCURACY,
@@ -38,24 +39,26 @@ from cutlayer.report.runs.ceilings import both, gone
 from cutlayer.report.runs.identified import every_way, how
 from cutlayer.report.runs.tables import attack_table
 
-SHOWN = 8
-"""Pictures in a strip."""
+SHOWN = {"image": 8, "tokens": 4, "table": 3}
+"""Inputs that are shown, by their kind."""
+FIGURES = ("psnr", "ssim", "token-accuracy", "exact", "columns-right")
+"""Metrics of the worst attack of each access, where the inputs have them."""
 
 
 def page(
-    record: AuditRecord, modality: Modality, originals: NDArray[Any], rebuilt: Mapping[str, NDArray[Any]],
-    recorded: Mapping[str, NDArray[Any]],
+    record: AuditRecord, originals: NDArray[Any], rebuilt: Mapping[str, NDArray[Any]],
+    recorded: Mapping[str, NDArray[Any]], legend: Legend,
 ) -> str:  # fmt: skip
     """The page, which needs nothing but itself.
 
     Args:
         record: What the audit found.
-        modality: The kind of the inputs; pictures are shown of images alone.
         originals: ``(K, *input.shape)``, some of the true inputs.
         rebuilt: Reconstructions of the same by the title of the attack.
         recorded: Those of the first inputs of a tap whose truth is unknown; empty otherwise.
+        legend: What the numbers of an input stand for.
     """
-    shown = _Shown(modality, originals, rebuilt, recorded)
+    shown = _Shown(record.modality, originals, rebuilt, recorded, legend)
     style = (files("cutlayer.report.audit") / "style.css").read_text(encoding="utf-8")
     main = el(
         "main",
@@ -75,31 +78,34 @@ def page(
 
 
 class _Shown:
-    """The pictures, as strips."""
+    """The inputs and what was rebuilt of them."""
 
     def __init__(
-        self, modality: Modality, originals: NDArray[Any], rebuilt: Mapping[str, NDArray[Any]],
-        recorded: Mapping[str, NDArray[Any]],
+        self, modality: str, originals: NDArray[Any], rebuilt: Mapping[str, NDArray[Any]],
+        recorded: Mapping[str, NDArray[Any]], legend: Legend,
     ) -> None:  # fmt: skip
-        self.modality, self.originals, self.rebuilt, self.recorded = modality, originals, rebuilt, recorded
+        self.originals, self.rebuilt, self.recorded = originals, rebuilt, recorded
+        self._modality, self._legend = modality, legend
 
-    def strip(self, images: NDArray[Any] | None, label: str, about: str, alt: str) -> Html | None:
-        """A row of pictures; None for inputs that are none."""
-        if images is None or images.ndim != 4:
+    def strip(
+        self, inputs: NDArray[Any] | None, label: str, about: str, alt: str, truth: NDArray[Any] | None = None
+    ) -> Html | None:
+        """Inputs beside their name; None for those that cannot be shown."""
+        shown = None if inputs is None else Inputs(self._modality, inputs, truth, self._legend)
+        if shown is None or not shown.drawable:
             return None
-        pixels = self.modality.pixels(images[:SHOWN].astype(np.float32))
-        return picture_row(label, about, strip(pixels, range(len(pixels)), alt))
+        return beside(label, about, shown.drawn(range(min(len(shown.values), SHOWN[self._modality])), alt))
 
 
 def _opening(record: AuditRecord) -> Html:
     worst, who = record.worst(), record.identifies()
-    at = record.ceiling.over(record.n_releases)
+    at, kind = record.ceiling.over(record.n_releases), kind_of(record.modality)
     given = "foreign head" if record.foreign else "split"
     figures = [
         ("Worst leakage gain", LEAKAGE_GAIN.value(worst.leakage_gain.value) if worst else DASH,
          f"{worst.label}, {access_name(worst.access)}" if worst else "no attack had a figure"),
         ("Identified, at worst", IDENTIFIED.value(who.top_1.value) if who else DASH,
-         f"of {who.candidates:,} candidates, by {how(who)}" if who else "no attack had a figure"),
+         f"of {who.candidates:,} candidates, by {how(who, kind)}" if who else "no attack had a figure"),
         ("Nobody exceeds", LEAKAGE_GAIN.value(at.leakage_gain.high) if at else "no ceiling",
          f"leakage gain, and {IDENTIFIED.value(at.identified.high)} identified, from {at.n_releases} "
          f"release{'s'[: at.n_releases > 1]}" if at else no_ceiling(record)),
@@ -157,7 +163,7 @@ def _conditions(record: AuditRecord) -> Html | None:
 
 
 def _who_gets_what(record: AuditRecord, shown: _Shown) -> Html:
-    metrics = [name for name in ("psnr", "ssim") if any(name in row.metrics for row in record.attacks)]
+    metrics = [name for name in FIGURES if any(name in row.metrics for row in record.attacks)]
     head = ["The attacker", "Worst attack", LEAKAGE_GAIN.heading, *(scale(name).heading for name in metrics)]
     head += [IDENTIFIED.heading, "By", "Attacks"]
     rows = [_access_row(record, access, metrics) for access in ACCESSES]
@@ -168,8 +174,13 @@ def _who_gets_what(record: AuditRecord, shown: _Shown) -> Html:
     for label in best:
         found = next(attack for attack in record.attacks if attack.label == label)
         about = f"{access_name(found.access)}, {LEAKAGE_GAIN.value(found.leakage_gain.value)}"
-        strips.append(shown.strip(shown.rebuilt.get(label), label, about, f"{label}: what it rebuilt of these inputs"))
+        strips.append(
+            shown.strip(
+                shown.rebuilt.get(label), label, about, f"{label}: what it rebuilt of these inputs", shown.originals
+            )
+        )
     pictures = [picture for picture in strips if picture is not None]
+    reading = kind_of(record.modality).reading
     return section(
         "What an attacker with which access gets",
         note(
@@ -182,6 +193,7 @@ def _who_gets_what(record: AuditRecord, shown: _Shown) -> Html:
         _strips("True inputs, and what the worst attack of each access rebuilt of them", pictures)
         if pictures[1:]
         else None,
+        note(reading) if reading and pictures[1:] else None,
         id="access",
     )  # fmt: skip
 
@@ -192,7 +204,7 @@ def _strips(title: str, pictures: Sequence[Html]) -> Html:
 
 def _access_row(record: AuditRecord, access: str, metrics: Sequence[str]) -> Html:
     name, meaning = ACCESS[access]
-    heading = el("th", name, small(meaning), scope="row", class_="who")
+    heading = el("th", name, small(meaning.format(many=kind_of(record.modality).many)), scope="row", class_="who")
     if why := untried(record, access):
         weaker = [less for less in ACCESSES[: ACCESSES.index(access)] if ran(record, less)]
         gets = f"{access_name(weaker[-1])} access" if weaker else "guessing the average input"
@@ -206,7 +218,7 @@ def _access_row(record: AuditRecord, access: str, metrics: Sequence[str]) -> Htm
         _measured(LEAKAGE_GAIN, worst.leakage_gain if worst else None),
         *(_measured(scale(metric), worst.metrics.get(metric) if worst else None) for metric in metrics),
         _measured(IDENTIFIED, who.top_1 if who else None),
-        _cell("By", how(who) if who else DASH),
+        _cell("By", how(who, kind_of(record.modality)) if who else DASH),
         _cell("Attacks", n, small(f"{of_it or 'none'} of this access")),
     ])  # fmt: skip
 
@@ -239,9 +251,9 @@ def _of_the_tap(record: AuditRecord, shown: _Shown) -> Html | None:
     return section(
         title,
         note(
-            f"{held} Without the truth (--truth), nothing says how near these pictures come to what was seen, and "
-            "nothing can be identified. The figures of this page are of the same attacks, fitted alike, on simulated "
-            "releases of data of the kind."
+            f"{held} Without the truth (--truth), nothing says how near these {kind_of(record.modality).many} come to "
+            "what was seen, and nothing can be identified. The figures of this page are of the same attacks, fitted "
+            "alike, on simulated releases of data of the kind."
         ),
         _strips("What was rebuilt of the first inputs of the tap", pictures) if pictures else None,
         id="tap",
@@ -249,17 +261,21 @@ def _of_the_tap(record: AuditRecord, shown: _Shown) -> Html | None:
 
 
 def _identified(record: AuditRecord) -> Html:
+    kind = kind_of(record.modality)
     who = record.identifies()
     text = (
         f"At worst, {IDENTIFIED.value(who.top_1.value)} ({IDENTIFIED.interval(who.top_1)}) of {who.top_1.n:,} inputs "
-        f"are picked from {who.candidates:,} candidates, by {how(who)}. A watch list encodes each candidate with the "
-        "device's own half and takes the one that fits; other attacks compare their reconstruction with the "
-        "candidates in pixels. Who can be identified has been found out, however poor the reconstruction looks."
+        f"are picked from {who.candidates:,} candidates, by {how(who, kind)}. A watch list encodes each candidate with "
+        "the device's own half and takes the one that fits; other attacks compare their reconstruction with the "
+        f"candidates {kind.compared}. Who can be identified has been found out, however poor the reconstruction looks."
         if who
         else f"There is no figure: no attack was scored among at least {LEAST_CANDIDATES} candidates."
     )
     return section(
-        "Which input was it?", note(text), every_way([(record.defense, "c0", record.identification)]), id="identified"
+        "Which input was it?",
+        note(text),
+        every_way([(record.defense, "c0", record.identification)], kind),
+        id="identified",
     )
 
 

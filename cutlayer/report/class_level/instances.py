@@ -6,7 +6,7 @@ from cutlayer.report.class_level.groups import Cell, Group, Who, who_text
 from cutlayer.report.class_level.story import pictures
 from cutlayer.report.class_level.terminal import OVER
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
-from cutlayer.report.kit.pictures import picture_row, strip
+from cutlayer.report.kit.pictures import beside, strip
 from cutlayer.report.kit.wording import DASH, Scale, defense_name, scale, seconds
 
 METRICS = ("psnr", "ssim", "identification", "recognized")
@@ -55,7 +55,7 @@ def _pictures(group: Group, cell: Cell) -> list[Html]:
         "auxiliary": ("the floor", "the mean of the answered class"),
     }
     return [
-        picture_row(title, below, strip(kept[name], range(len(kept[name])), f"{title}: {label}"))
+        beside(title, below, strip(kept[name], range(len(kept[name])), f"{title}: {label}"))
         for name, (title, below) in titles.items()
         if name in kept
     ]

@@ -15,7 +15,7 @@ from cutlayer.report.class_level.story import pictures, recovered
 from cutlayer.report.class_level.terminal import GAIN, share
 from cutlayer.report.kit.comparison import mean
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
-from cutlayer.report.kit.pictures import picture_row, strip
+from cutlayer.report.kit.pictures import beside, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, defense_name, seconds
 
 
@@ -164,7 +164,7 @@ def _by_success(group: Group) -> list[Cell]:
 
 def _strip(group: Group, cell: Cell, title: str, below: str) -> Html | None:
     kept = pictures(group, cell).get("rebuilt")
-    return None if kept is None else picture_row(title, below, strip(kept, range(len(kept)), f"Pictures by {title}"))
+    return None if kept is None else beside(title, below, strip(kept, range(len(kept)), f"Pictures by {title}"))
 
 
 def _published(group: Group) -> Html | None:

@@ -12,7 +12,7 @@ from cutlayer.report.class_level.ethics import WHY, origin
 from cutlayer.report.class_level.flags import HALF, SHARE
 from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
 from cutlayer.report.kit.markup import Html, el, note, section
-from cutlayer.report.kit.pictures import picture_row, strip
+from cutlayer.report.kit.pictures import beside, strip
 
 OWN = (NEAREST, "mean-auxiliary")
 """Floors that show the attacker's own samples, and so nothing of the victim's."""
@@ -134,9 +134,7 @@ def _rows(group: Group, cell: Cell) -> list[Html]:
         "auxiliary": ("nearest own" if group.shared else "nearest stranger", "of the attacker's own samples"),
     }
     return [
-        picture_row(
-            *titles[name], strip(kept[name], range(len(kept[name])), f"{titles[name][0]}: {_names(group, cell)}")
-        )
+        beside(*titles[name], strip(kept[name], range(len(kept[name])), f"{titles[name][0]}: {_names(group, cell)}"))
         for name in titles
         if name in kept
     ]

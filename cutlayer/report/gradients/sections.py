@@ -10,7 +10,7 @@ from cutlayer.records.run import Estimate
 from cutlayer.report.gradients.groups import Cell, Group, Where, where_text
 from cutlayer.report.gradients.terminal import SHARE, SMASHED
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
-from cutlayer.report.kit.pictures import picture_row, strip
+from cutlayer.report.kit.pictures import beside, strip
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, defense_name, scale
 
 REBUILT = 0.5
@@ -143,9 +143,9 @@ def _pictures(group: Group) -> Html | None:
             np.rint(kept[name].astype(np.float32) * 255).astype(np.uint8) for name in ("originals", "rebuilt")
         )
         if original is None:
-            original = picture_row("the clients' samples", "", strip(originals, range(len(originals)), "Originals"))
+            original = beside("the clients' samples", "", strip(originals, range(len(originals)), "Originals"))
         alt = f"What {cell.first.label} rebuilds of updates with {defense}"
-        drawn.append(picture_row(defense_name(defense), cell.first.label, strip(rebuilt, range(len(rebuilt)), alt)))
+        drawn.append(beside(defense_name(defense), cell.first.label, strip(rebuilt, range(len(rebuilt)), alt)))
     if original is None:
         return None
     return section(f"What that looks like: {where_text(place)}", original, drawn)

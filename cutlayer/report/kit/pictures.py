@@ -76,6 +76,6 @@ def _smaller(images: NDArray[np.uint8], most_side: int) -> NDArray[np.uint8]:
     )
 
 
-def picture_row(name: str, note: str, picture: Html) -> Html:
-    """A strip beside its name and a second line."""
-    return el("div", el("div", name, small(note)), picture, class_="picture-row")
+def beside(name: str, note: str, drawn: Html) -> Html:
+    """Pictures, or other inputs, beside their name and a second line."""
+    return el("div", el("div", name, small(note)), drawn, class_="picture-row")

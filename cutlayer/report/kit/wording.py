@@ -59,20 +59,13 @@ class Scale:
 
 
 ACCURACY = Scale("Accuracy", "%", 1, 100)
-LEAKAGE_GAIN = Scale(
-    "Leakage gain", "%", 1, 100, "high",
-    "how far the attack gets from guessing the average picture (0 %) to the exact picture (100 %), "
-    "by mean squared error.",
-)  # fmt: skip
+LEAKAGE_GAIN = Scale("Leakage gain", "%", 1, 100, "high")
+"""What it is a share of is said by the kind of the inputs: `cutlayer.report.kit.kinds`."""
+IDENTIFIED = Scale("Identified", "%", 1, 100, "high")
 
-IDENTIFIED = Scale(
-    "Identified", "%", 1, 100, "high",
-    "how often the picture that was sent is picked from all candidates, by the attack that does it best.",
-)  # fmt: skip
-
-ACCESS = {
+ACCESS = {  # with a place for what inputs are called
     "QUERY_FREE": ("query-free", "sees only what arrives at the server, and holds the server's half of the model"),
-    "BLACK_BOX": ("black-box", "may also push pictures of its own through the device and watch what comes out"),
+    "BLACK_BOX": ("black-box", "may also push {many} of its own through the device and watch what comes out"),
     "WHITE_BOX": ("white-box", "also holds the weights of the device's half and the settings of the defense"),
 }
 
@@ -81,9 +74,9 @@ VANTAGES = {
     "link": "The attacker reads the network, where nothing is encrypted, and decodes what passes; it holds no tail.",
     "encrypted-link": "The attacker reads the network, where messages are encrypted: it sees their lengths and times.",
     "client": "The attacker is the server together with one of its clients, whose copy of the first half it holds.",
-    "servers": "The attacker is {servers} servers together, each of which gets one release of every picture.",
+    "servers": "The attacker is {servers} servers together, each of which gets one release of every {one}.",
 }
-"""Where the attacker sits, by the names of `cutlayer.attacks.view.VANTAGES`."""
+"""Where the attacker sits, by the names of `cutlayer.attacks.view.VANTAGES`; one input is called as its kind is."""
 
 STAGE_WORDS = {
     "head": "the first layers, on the device",
@@ -160,10 +153,17 @@ def ceiling_assumes(candidates: Iterable[int]) -> str:
     )
 
 
-def where_attackers_sit(vantage: str, access: str, servers: int = 1) -> str:
-    """One sentence or two on the threat model; nothing of a vantage that this version does not know."""
+def where_attackers_sit(vantage: str, access: str, servers: int, one: str) -> str:
+    """One sentence or two on the threat model; nothing of a vantage that this version does not know.
+
+    Args:
+        vantage: Where they sit.
+        access: What they are granted at most.
+        servers: Number of servers that they are.
+        one: What one input is called.
+    """
     granted = f"At most {access_name(access)} access to the first half is granted."
-    return " ".join(filter(None, [VANTAGES.get(vantage, "").format(servers=servers), granted]))
+    return " ".join(filter(None, [VANTAGES.get(vantage, "").format(servers=servers, one=one), granted]))
 
 
 def points(difference: float) -> str:

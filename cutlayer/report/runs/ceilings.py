@@ -77,13 +77,14 @@ def ceilings(group: Group) -> Html | None:
     numbers = releases(group)
     if not numbers:
         return None
+    one = group.kind.one
     text = (
         "Where a defense adds noise whose density is known, the best possible attacker can be computed: nobody who "
         "is given the device's half, the defense and all candidates finds the true one more often, and no "
-        "reconstruction has a smaller error on average. Each cell says how often the true picture is found, and the "
-        f"leakage gain, in percent. {assumed_of(group)} Gone after: the number of releases of one picture from which "
-        "on the true one is found in 95 % of cases. A defense that adds no noise has no ceiling, for whoever knows "
-        "the candidates compares what each of them would give."
+        "reconstruction has a smaller error on average. Each cell says how often the true "
+        f"{one} is found, and the leakage gain, in percent. {assumed_of(group)} Gone after: the number of releases of "
+        f"one {one} from which on the true one is found in 95 % of cases. A defense that adds no noise has no ceiling, "
+        "for whoever knows the candidates compares what each of them would give."
     )
     head = ["Defense", *(f"{n} release{'s'[: n > 1]}" for n in numbers), "Gone after"]
     body = [row(el("th", dot(setting.color), setting.label, scope="row"), cells) for setting, cells in rows(group)]

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutlayer.data.modality import TABLE
 from cutlayer.records.run import AttackRecord
+from cutlayer.report.kit.inputs import Inputs, gains
+from cutlayer.report.kit.kinds import kind_of
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
-from cutlayer.report.kit.pictures import strip
+from cutlayer.report.kit.rows import side_by_side
 from cutlayer.report.kit.wording import (
     ACCURACY,
     DASH,
@@ -26,15 +28,15 @@ from cutlayer.report.kit.wording import (
 from cutlayer.report.runs.depth import Depth
 from cutlayer.report.runs.groups import Family, Group
 from cutlayer.report.runs.settings import Setting
-from cutlayer.report.runs.story import NO_PICTURE, class_names, originals, rebuilt_by, whole
+from cutlayer.report.runs.story import class_names, originals, rebuilt_by, unreadable
 
 WHOLE_SET = 4
-"""Pictures up to which all are shown, in place of some that leak most and some median ones."""
+"""Inputs up to which all are shown, in place of some that leak most and some median ones."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Pictures of one kind, and which they are."""
+    """Inputs of one kind, and which they are."""
 
     title: str
     indices: list[int]
@@ -42,15 +44,16 @@ class Case:
 
 def defense_pages(group: Group, depth: Depth) -> Html:
     """Every defense of a group, folded; a link to a setting unfolds its page."""
+    kind = group.kind
     links = [el("a", dot(f"c{family.color}"), _title(family), href=f"#{family.anchor}") for family in group.families]
     pages = [_page(group, family, depth) for family in group.families]
     return section(
         "Each defense",
         note(
-            "A page for each defense: its figures at each strength, and in pictures what was sent and what each attack "
-            "rebuilt of it. A picture leaks most where the worst attack gets furthest from the average picture towards "
-            "the true one; the median ones are those in the middle of that order. Percentages are leakage gains over "
-            "all private pictures."
+            f"A page for each defense: its figures at each strength, and {kind.shown} what was sent and what each "
+            f"attack rebuilt of it. A {kind.one} leaks most where the worst attack {kind.furthest}; the median ones "
+            "are those in the middle of that order. Percentages are leakage gains over "
+            f"all private {kind.many}."
         ),
         el("ul", [el("li", link) for link in links], class_="pages"),
         pages,
@@ -117,11 +120,11 @@ def _setting(group: Group, setting: Setting, depth: Depth) -> Html:
     run = setting.members[0].run
     ranked = _ranked(setting)
     if not depth.cases or not ranked:
-        empty = note("Its pictures are in the records.") if not depth.cases else note("No attack was run.")
+        empty = note(f"Its {group.kind.many} are in the records.") if not depth.cases else note("No attack was run.")
         return el("div", heading, empty, class_="strength")
     true, worst = originals(run), rebuilt_by(run, ranked[0].label, ranked[0].deployment)
-    if worst is None or not _drawable(setting):
-        return el("div", heading, NO_PICTURE, class_="strength")
+    if worst is None:
+        return el("div", heading, unreadable(run), class_="strength")
     cases = chosen(true, worst, depth.cases)
     columns = [el("span", case.title, class_="case") for case in cases]
     rows = [el("div", el("span", "", class_="who"), columns, class_="grid-row titles"),
@@ -132,13 +135,26 @@ def _setting(group: Group, setting: Setting, depth: Depth) -> Html:
             said = f"{LEAKAGE_GAIN.value(attack.leakage_gain.value)}, {access_name(attack.access)}"
             alt = f"{attack.label} with {setting.label}"
             rows.append(_row(attack.label, said, rebuilt, cases, alt, setting, depth))
+    if true.modality == TABLE.name:
+        rows = [_beside(setting, true, ranked[: depth.attacks], case) for case in cases]
     seed = f"Of seed {run.result.seed}. " if len(setting.members) > 1 else ""
     fewer = len(ranked) - min(len(ranked), depth.attacks)
     more = f"The {fewer} weaker attacks are in the records." if fewer else ""
     return el("div", heading, rows, note(f"{seed}{more}") if seed or more else None, class_="strength")
 
 
-def _row(name: str, said: str, images: NDArray[np.uint8], cases: Sequence[Case], alt: str, setting: Setting,
+def _beside(setting: Setting, true: Inputs, ranked: Sequence[AttackRecord], case: Case) -> Html:
+    """One row of a table of its kind, column by column, and what each attack made of it."""
+    run = setting.members[0].run
+    found = {attack.label: rebuilt_by(run, attack.label, attack.deployment) for attack in ranked}
+    rebuilt = {label: inputs.values for label, inputs in found.items() if inputs is not None}
+    title = "one row" if case.title.startswith("all") else {"leak most": "the row that leaks most"}.get(
+        case.title, "a median row"
+    )  # fmt: skip
+    return side_by_side(true.values, rebuilt, case.indices[0], true.legend.columns, f"{setting.label}: {title}")
+
+
+def _row(name: str, said: str, inputs: Inputs, cases: Sequence[Case], alt: str, setting: Setting,
          depth: Depth) -> Html:  # fmt: skip
     run = setting.members[0].run
     pictures = []
@@ -146,36 +162,24 @@ def _row(name: str, said: str, images: NDArray[np.uint8], cases: Sequence[Case],
         spoken = f"{alt}, {case.title}: {class_names(run, case.indices)}"
         # The title of the column stands above all rows on a wide screen, and beside each picture on a narrow one.
         title = case.title if len(cases) > 1 else None
-        pictures.append(el("div", strip(images, case.indices, spoken, depth.side), data_case=title))
+        pictures.append(el("div", inputs.drawn(case.indices, spoken, depth.side), data_case=title))
     return el("div", el("span", name, small(said or None), class_="who"), pictures, class_="grid-row")
 
 
-def chosen(true: NDArray[np.uint8], rebuilt: NDArray[np.uint8], count: int) -> list[Case]:
-    """The pictures that leak most, and median ones; all of them where there are few.
+def chosen(true: Inputs, rebuilt: Inputs, count: int) -> list[Case]:
+    """The inputs that leak most, and median ones; all of them where there are few.
 
     Args:
-        true: ``(N, C, H, W)`` uint8.
-        rebuilt: What the worst attack made of them.
-        count: Number of pictures of each kind.
+        true: What was sent.
+        rebuilt: What the worst attack made of it.
+        count: Number of inputs of each kind.
     """
-    if len(true) <= max(WHOLE_SET, 2 * count - 1):
-        return [Case("all pictures", list(range(len(true)))[: 2 * count])]
-    order = [int(i) for i in np.argsort(-gains(true, rebuilt), kind="stable")]
+    n = len(true.values)
+    if n <= max(WHOLE_SET, 2 * count - 1):
+        return [Case(f"all {kind_of(true.modality).many}", list(range(n))[: 2 * count])]
+    order = [int(i) for i in np.argsort(-gains(true.modality, true.values, rebuilt.values), kind="stable")]
     middle = max(count, (len(order) - count) // 2)
     return [Case("leak most", order[:count]), Case("median", order[middle : middle + count])]
-
-
-def gains(true: NDArray[np.uint8], rebuilt: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The share of the mean picture's error that a reconstruction removed, ``(N,)``; -inf where there is none."""
-    flat = true.reshape(len(true), -1).astype(np.float64)
-    error = ((flat - rebuilt.reshape(len(true), -1)) ** 2).mean(1)
-    of_mean = ((flat - flat.mean(0)) ** 2).mean(1)
-    return np.where(of_mean > 0, 1 - error / np.maximum(of_mean, 1e-12), -np.inf)
-
-
-def _drawable(setting: Setting) -> bool:
-    pictures = whole(setting.members[0].run)
-    return pictures is not None and pictures.originals.ndim == 4 and len(pictures.originals) > 0
 
 
 def _ranked(setting: Setting) -> list[AttackRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cutlayer.report.kit.kinds import PICTURE, Kind
 from cutlayer.report.kit.pictures import LOSSLESS_SIDE
 from cutlayer.report.runs.groups import Group
 
@@ -58,15 +59,15 @@ def affordable(groups: Sequence[Group]) -> Sequence[Depth]:
     return DEPTHS[first:]
 
 
-def left_out(depth: Depth) -> str:
-    """What a page of this depth leaves out, in words; empty where it is everything."""
+def left_out(depth: Depth, kind: Kind) -> str:
+    """What a page of this depth leaves out, in words, on inputs of a kind; empty where it is everything."""
     if depth == FULL:
         return ""
     said = [
-        f"pictures of the {depth.attacks} worst attack{'s'[: depth.attacks != 1]} of each setting, "
-        f"{depth.cases} of each kind, at most {depth.side} pixels wide"
+        f"{kind.many} of the {depth.attacks} worst attack{'s'[: depth.attacks != 1]} of each setting, "
+        f"{depth.cases} of each kind{f', at most {depth.side} pixels wide' if kind is PICTURE else ''}"
         if depth.cases
-        else "no pictures of the single defenses"
+        else f"no {kind.many} of the single defenses"
     ]
     said += [] if depth.numbers else ["no percentiles and no table of every attack with every metric"]
     said += [f"the first {depth.settings} settings of each split"] if depth.settings < FULL.settings else []

@@ -78,8 +78,8 @@ def frontier(group: Group) -> Html | None:
     explained = (
         "Lower is better: less leaks, fewer are identified. Further right is better for the accuracy, further left for "
         f"the time of a request{where}. Bars are 95 % intervals.{seeds} The stepped line joins what no other setting "
-        "betters in both; a mark whose bars reach it is not told apart from those on it. A mark leads to the pictures "
-        "of its setting."
+        "betters in both; a mark whose bars reach it is not told apart from those on it. A mark leads to the "
+        f"{group.kind.many} of its setting."
     )
     return section("Privacy, accuracy and time", note(explained), el("div", panels, class_="panels"))
 

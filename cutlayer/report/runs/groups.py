@@ -13,6 +13,7 @@ from typing import Any
 
 from cutlayer.records.reading import Run
 from cutlayer.registry import METRICS, STANDARD_METRICS
+from cutlayer.report.kit.kinds import Kind, kind_of
 from cutlayer.report.kit.wording import defense_name, in_order, learn
 from cutlayer.report.runs.settings import Member, Setting
 
@@ -81,8 +82,13 @@ class Group:
         return list(dict.fromkeys(name for setting in self.settings for name in setting.deployments))
 
     @property
+    def kind(self) -> Kind:
+        """The words for its inputs."""
+        return kind_of(self.first.result.modality)
+
+    @property
     def smashed_size(self) -> int:
-        """Count of numbers that are sent for one picture."""
+        """Count of numbers that are sent for one input; for the longest one, where they differ in length."""
         return prod(self.first.result.smashed)
 
     @cached_property

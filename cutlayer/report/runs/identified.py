@@ -1,10 +1,11 @@
-"""How often an attacker picks the picture that was sent from a list: by the list itself, or by its reconstruction."""
+"""How often an attacker picks the input that was sent from a list: by the list itself, or by its reconstruction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from cutlayer.records.run import LEAST_CANDIDATES, PIXELS, WATCH_LIST, IdentificationRecord
+from cutlayer.report.kit.kinds import Kind
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.svg import Axis, Chart, Frame, percent, text
 from cutlayer.report.kit.wording import IDENTIFIED, access_name
@@ -16,9 +17,9 @@ LINES = {"list": "watch list", "waits": "watch list that waits for several relea
 """The lines of a chart by their class of the style sheet."""
 
 
-def how(found: IdentificationRecord) -> str:
+def how(found: IdentificationRecord, kind: Kind) -> str:
     """The attack, and whether it compares reconstructions or is a watch list, with the number of releases."""
-    by = f"{found.label}, in pixels" if found.how == PIXELS else found.label
+    by = f"{found.label}, {kind.compared}" if found.how == PIXELS else found.label
     return f"{by}, {found.n_releases} releases" if found.n_releases > 1 and "n_releases" not in found.label else by
 
 
@@ -39,13 +40,14 @@ def too_few(candidates: int) -> str:
 
 def about(group: Group) -> str:
     """What the figure says, in sentences."""
+    kind = group.kind
     said = (
-        f"Identified is how often the picture that was sent is picked from {among(group)}, by the attack that does it "
-        "best: one that encodes the candidates with the device's own half (watch list), or one whose reconstruction "
-        "is compared with them in pixels."
+        f"Identified is how often the {kind.one} that was sent is picked from {among(group)}, by the attack that does "
+        "it best: one that encodes the candidates with the device's own half (watch list), or one whose reconstruction "
+        f"is compared with them {kind.compared}."
     )
     if without := [setting.label for setting in group.settings if not setting.has_watch_list]:
-        said += f" No watch list was played against {', '.join(without)}: there it is the figure in pixels."
+        said += f" No watch list was played against {', '.join(without)}: there it is the figure {kind.compared}."
     counts = [result.candidates for setting in group.settings for result in setting.results if result.candidates]
     return said + (too_few(min(counts)) if counts else "")
 
@@ -66,11 +68,11 @@ def identified(group: Group) -> Html | None:
         if any(name in _lines(setting) for setting in settings)
     ]
     return section(
-        "Which picture was it?",
+        f"Which {group.kind.one} was it?",
         note(explained),
-        el("div", [_panel(setting) for setting in settings], class_="curves"),
+        el("div", [_panel(setting, group.kind) for setting in settings], class_="curves"),
         el("ul", legend, class_="legend"),
-        el("details", el("summary", "Every attack, with intervals"), every_way(ways_of(settings))),
+        el("details", el("summary", "Every attack, with intervals"), every_way(ways_of(settings), group.kind)),
     )
 
 
@@ -83,7 +85,7 @@ def _lines(setting: Setting) -> dict[str, IdentificationRecord]:
     return {name: max(found, key=lambda f: f.top_1.value) for name, found in of_line.items() if found}
 
 
-def _panel(setting: Setting) -> Html:
+def _panel(setting: Setting, kind: Kind) -> Html:
     lines = _lines(setting)
     most = max(found.candidates for found in lines.values())
     ticks = [rank for rank in (1, 10, 100, 1000, 10_000) if rank <= most]
@@ -98,7 +100,7 @@ def _panel(setting: Setting) -> Html:
         text("first so many candidates", FRAME.right, FRAME.height - 6, "end"),
         text("found among them, %", FRAME.left + 6, chart.y(0.32)),
     ]
-    spoken = "; ".join(f"{how(found)}: {IDENTIFIED.value(found.top_1.value)} at once" for found in lines.values())
+    spoken = "; ".join(f"{how(found, kind)}: {IDENTIFIED.value(found.top_1.value)} at once" for found in lines.values())
     caption = el("figcaption", dot(setting.color), setting.label)
     return el("figure", caption, chart.svg([chart.axes(), titles, drawn], f"{setting.label}. {spoken}.", None))
 
@@ -112,8 +114,8 @@ def ways_of(settings: Sequence[Setting]) -> Ways:
     return [(setting.label, setting.color, setting.identification) for setting in settings]
 
 
-def every_way(ways: Ways) -> Html:
-    """A table of every attack by each way to identify a picture."""
+def every_way(ways: Ways, kind: Kind) -> Html:
+    """A table of every attack by each way to identify an input."""
     head = ["Attack", "Access", "Releases", "How", "First", "Among the first ten", "Candidates"]
     bodies = []
     for label, color, records in ways:
@@ -124,7 +126,7 @@ def every_way(ways: Ways) -> Html:
                 [
                     el("td", access_name(found.access), small(f"on {found.deployment}")),
                     found.n_releases,
-                    "watch list" if found.how == WATCH_LIST else "in pixels",
+                    "watch list" if found.how == WATCH_LIST else kind.compared,
                     *(
                         el("td", IDENTIFIED.value(share.value), small(IDENTIFIED.interval(share)))
                         for share in (found.top_1, found.top_10)
@@ -135,4 +137,4 @@ def every_way(ways: Ways) -> Html:
             for found in records
         ]
         bodies.append(el("tbody", band, rows))
-    return table("Every way to identify a picture", head, bodies, "attacks")
+    return table(f"Every way to identify {kind.a}", head, bodies, "attacks")

@@ -16,6 +16,7 @@ from cutlayer.report.gradients import sections as update_sections
 from cutlayer.report.gradients.groups import group as update_groups
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.figure import script
+from cutlayer.report.kit.kinds import INPUT
 from cutlayer.report.kit.markup import Html, el
 from cutlayer.report.kit.studied import environment
 from cutlayer.report.runs import sections
@@ -29,7 +30,7 @@ from cutlayer.report.runs.made import made
 from cutlayer.report.runs.matrix import matrix
 from cutlayer.report.runs.predictors import predictors
 from cutlayer.report.runs.raised import on_top
-from cutlayer.report.runs.story import opening, pictures_first
+from cutlayer.report.runs.story import inputs_first, opening
 from cutlayer.report.runs.unfinished import Unfinished, counted, unfinished, without_result
 from cutlayer.report.trainings import sections as training_sections
 from cutlayer.report.trainings.groups import group as trained_groups
@@ -88,8 +89,10 @@ def page(
     predicted = predictors([run.result for run in runs])
     others = update_sections.opening if of_updates or not by_class else class_story.opening
     first = training_sections.opening if taught else others
-    warned = on_top(groups, counted(missing), left_out(depth)) if runs else None
-    parts: list[object] = [opening(warned) if warned else first(), contents, _articles(groups, depth)]
+    kinds = list(dict.fromkeys(found.kind for found in groups))
+    kind = kinds[0] if len(kinds) == 1 else INPUT
+    warned = on_top(groups, counted(missing), left_out(depth, kind)) if runs else None
+    parts: list[object] = [opening(warned, kind) if warned else first(), contents, _articles(groups, depth)]
     parts += [predicted] if runs else []
     parts += [map(training_sections.article, taught), training_sections.environment(trained)]
     parts += [map(update_sections.article, of_updates)]
@@ -119,7 +122,7 @@ def _split(group: Group) -> tuple[str, str, str]:
 
 
 def _article(group: Group, alike: Sequence[Group], depth: Depth) -> Html:
-    parts: list[Html | None] = [pictures_first(group), frontier(group), sections.headline(group), matrix(group)]
+    parts: list[Html | None] = [inputs_first(group), frontier(group), sections.headline(group), matrix(group)]
     parts += [defense_pages(group, depth), anatomy(group, numbers=depth.numbers), bandwidth(alike)]
     parts += sections.details(group) if depth.numbers else []
     by = made(group)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cutlayer.records.run import Estimate, ProbeRecord
 from cutlayer.report.kit.comparison import sign
+from cutlayer.report.kit.kinds import Kind
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.wording import ACCURACY, DASH, Scale
 from cutlayer.report.runs.groups import Group
@@ -12,17 +13,21 @@ from cutlayer.report.runs.settings import Member
 TITLE = "What else the smashed data tells"
 AUC = Scale("AUC")
 HEAD = ("AUC", "Baseline", "Over it", "At 1 %", "At 0.1 %", "Right", "Answer")
-ABOUT = (
-    "A probe infers a property of a picture from what arrives, and rebuilds nothing. AUC: how often it puts a "
-    "picture with the property before one without (0.5 is chance, 1 is always). The baseline knows only the answer "
-    "of the server's half; what is over it is told by the smashed data beyond that answer, and what is in brackets "
-    "is not told apart from 0. Identity: whether two pictures show the same person or photograph. Membership: "
-    "whether a picture was trained on; its baseline is chance. At 1 %: the share of the positives that is found "
-    "when 1 % of the negatives are taken for positives, where there are 100 negatives or more. Right: how often the "
-    "class is inferred rightly, and the server's answer is (Answer). 95 % intervals by a bootstrap over people or "
-    "photographs where pictures belong to one. The pictures went through the device's own pipeline, and not over "
-    "the socket."
-)
+
+
+def about(kind: Kind) -> str:
+    """What the figures say, in sentences."""
+    return (
+        f"A probe infers a property of {kind.a} from what arrives, and rebuilds nothing. AUC: how often it puts "
+        f"{kind.a} with the property before one without (0.5 is chance, 1 is always). The baseline knows only the "
+        "answer of the server's half; what is over it is told by the smashed data beyond that answer, and what is in "
+        f"brackets is not told apart from 0. Identity: whether two {kind.many} show the same person or photograph. "
+        f"Membership: whether {kind.a} was trained on; its baseline is chance. At 1 %: the share of the positives that "
+        "is found when 1 % of the negatives are taken for positives, where there are 100 negatives or more. Right: how "
+        "often the class is inferred rightly, and the server's answer is (Answer). 95 % intervals by a bootstrap over "
+        f"people or photographs where {kind.many} belong to one. The {kind.many} went through the device's own "
+        "pipeline, and not over the socket."
+    )
 
 
 def found(group: Group) -> list[tuple[Member, ProbeRecord]]:
@@ -73,4 +78,6 @@ def probes(group: Group) -> Html | None:
         rows.append(
             row(el("th", named(record), scope="row"), [el("td", dot(member.color), member.label), counted, *values])
         )
-    return section(TITLE, note(ABOUT), table(TITLE, ["Probe", "Defense", "n", *HEAD], [el("tbody", rows)], "numbers"))
+    return section(
+        TITLE, note(about(group.kind)), table(TITLE, ["Probe", "Defense", "n", *HEAD], [el("tbody", rows)], "numbers")
+    )

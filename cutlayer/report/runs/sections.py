@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cutlayer.records.reading import Run
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
-from cutlayer.report.kit.wording import ACCESS, LEAKAGE_GAIN, scale, seconds, size, where_attackers_sit
+from cutlayer.report.kit.wording import ACCESS, scale, seconds, size, where_attackers_sit
 from cutlayer.report.runs import conditions, tables
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.claims import claims as stated_claims
@@ -19,7 +19,7 @@ from cutlayer.report.runs.spectrum import spectrum
 
 def headline(group: Group) -> Html:
     """The claim, the main table, and the machine with its load."""
-    n, seeds = group.first.result.utility.accuracy.n, group.seeds
+    kind, n, seeds = group.kind, group.first.result.utility.accuracy.n, group.seeds
     over = "95 % intervals."
     if len(seeds) > 1:
         over = (
@@ -31,10 +31,9 @@ def headline(group: Group) -> Html:
         claims(group),
         tables.headline(group),
         note(
-            f"Accuracy on {n:,} test images. The worst attack is the one with the highest leakage gain of all that "
-            f"were run. Small figures are {over} 0 % leakage is what an attacker reaches who always guesses the "
-            "average picture; 100 % is the exact picture. "
-            f"{about(group)} The runs were timed one after the other, so that a "
+            f"Accuracy on {n:,} test {kind.samples}. The worst attack is the one with the highest leakage gain of all "
+            f"that were run. Small figures are {over} 0 % leakage is what an attacker reaches who always guesses "
+            f"{kind.guess}; 100 % is {kind.exact}. {about(group)} The runs were timed one after the other, so that a "
             "difference of two times may be that of the machine's other work."
         ),
         note(conditions.machine(group)),
@@ -43,17 +42,18 @@ def headline(group: Group) -> Html:
 
 def attacks(group: Group) -> Html:
     """Every number of every attack, and the meaning of the columns."""
-    scales = [LEAKAGE_GAIN, *map(scale, group.metrics)]
+    scales = [group.kind.leakage, *map(scale, group.metrics)]
     metrics = [(metric.title, metric.explanation) for metric in scales if metric.explanation]
+    access = [(name, f"{text.format(many=group.kind.many)}.") for name, text in ACCESS.values()]
     judges = dict.fromkeys(member.run.result.judge for member in group.members if member.run.result.judge)
     metrics += [("Evaluation classifier", judge) for judge in judges]
-    meanings = {"The metrics": metrics, "The attacker's access": [(name, f"{text}.") for name, text in ACCESS.values()]}
+    meanings = {"The metrics": metrics, "The attacker's access": access}
     lists = [
         el("div", el("h3", title), el("dl", [[el("dt", name), el("dd", text)] for name, text in items]))
         for title, items in meanings.items()
     ]
     result = group.first.result
-    sits = note(where_attackers_sit(result.vantage, result.access, result.servers))
+    sits = note(where_attackers_sit(result.vantage, result.access, result.servers, group.kind.one))
     return section("Every attack, in numbers", sits, tables.attacks(group), el("div", lists, class_="columns"))
 
 
@@ -78,7 +78,7 @@ def details(group: Group) -> list[Html | None]:
         return [attacks(group), identified(group), probes(group), ceilings(group), spectrum(group)]
     titled = [
         ("Every attack on every run", attacks(group)),
-        ("Who is identified under every defense", every_way(ways_of(group.settings))),
+        ("Who is identified under every defense", every_way(ways_of(group.settings), group.kind)),
         ("What the probes found", probes(group) if found(group) else None),
         ("The ceiling of every defense", ceilings(group)),
         ("The spectrum of every head", spectrum(group)),

@@ -5,30 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cutlayer.data.legend import read_legend
 from cutlayer.data.modality import IMAGE
 from cutlayer.records.reading import Run
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import PIXELS
 from cutlayer.report.kit.comparison import against, sign
+from cutlayer.report.kit.inputs import SHOWN, Inputs, pixels
+from cutlayer.report.kit.kinds import Kind, kind_of
 from cutlayer.report.kit.markup import Html, dot, el
-from cutlayer.report.kit.pictures import choose, strip
+from cutlayer.report.kit.pictures import choose
 from cutlayer.report.kit.wording import ACCURACY, IDENTIFIED, LEAKAGE_GAIN, attack_words, duration, size
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting
 
-SHOWN = 6  # pictures in a strip
 CHEAP = 0.02
 """Loss of accuracy up to which a defense costs little, for the choice of those that open the page."""
-NO_PICTURE = el("p", "The pictures of this run could not be read.", class_="empty")
 
 
-def opening(warnings: Html) -> Html:
-    """What warns the reader, then an introduction to split learning and to the question of the page."""
+def opening(warnings: Html, kind: Kind) -> Html:
+    """What warns the reader, then an introduction to split learning and to the question of the page.
+
+    Args:
+        warnings: What the reader should know before anything else.
+        kind: The kind of the inputs on the page.
+    """
     return el(
         "header",
         el("p", "cutlayer", class_="product"),
@@ -36,29 +40,30 @@ def opening(warnings: Html) -> Html:
         warnings,
         el(
             "p",
-            "A camera runs the first layers of a neural network itself and sends their output to a server, which runs "
-            "the rest and answers what is in the picture. The picture never leaves the camera. But the numbers that "
-            "are sent describe it, and whoever runs the server may try to turn them back into the picture.",
+            f"A {kind.device} runs the first layers of a neural network itself and sends their output to a server, "
+            f"which runs the rest and answers {kind.answers}. The {kind.one} never leaves the {kind.device}. But the "
+            f"numbers that are sent describe it, and whoever runs the server may try to {kind.back}.",
             class_="lead",
         ),
         el(
             "p",
-            "This page shows how well that works, how much a defense on the camera hinders it, and what the defense "
-            "costs in accuracy and time. Dividing a network like this is called split learning or collaborative "
-            "inference; the place of division is the cut, and what is sent there is the smashed data.",
+            f"This page shows how well that works, how much a defense on the {kind.device} hinders it, and what the "
+            "defense costs in accuracy and time. Dividing a network like this is called split learning or "
+            "collaborative inference; the place of division is the cut, and what is sent there is the smashed data.",
         ),
     )
 
 
-def pictures_first(group: Group) -> Html:
+def inputs_first(group: Group) -> Html:
     """The originals, and below them what the worst attack makes of them under each defense."""
     result, reference = group.first.result, group.settings[0].members[0]
     sent = f"{group.smashed_size:,} numbers"
     if result.cost and result.cost[0].tensor_bytes is not None:
         sent += f" ({size(result.cost[0].tensor_bytes)})"
-    indices = shown(reference.run, SHOWN)
+    kind = group.kind
+    indices = shown(reference.run)
     tiles = reference.run.pictures.tiles if reference.run.pictures else None
-    about = f"Private pictures{_size(result.input)}, which the attacker had never seen."
+    about = f"Private {kind.many}{_size(result.input)}, which the attacker had never seen."
     if tiles:
         about = (
             f"Photographs on which neither the network nor the attacker was trained. Each is sent as {prod(tiles)} "
@@ -70,16 +75,16 @@ def pictures_first(group: Group) -> Html:
     rows = [_originals(reference.run, indices, about)]
     for setting in told(group):
         member = setting.members[0]
-        same = np.array_equal(originals(member.run), originals(reference.run))
-        own = indices if same else shown(member.run, SHOWN)
+        same = np.array_equal(originals(member.run).values, originals(reference.run).values)
+        own = indices if same else shown(member.run)
         if not same:
-            rows.append(_originals(member.run, own, f"The pictures of the run with {member.label}."))
+            rows.append(_originals(member.run, own, f"The {kind.many} of the run with {member.label}."))
         rows.append(_verdict(group, setting, own))
     return el(
         "section",
         el(
             "p",
-            f"For each {'tile' if tiles else 'picture'} the camera sends {sent}. ",
+            f"For each {'tile' if tiles else kind.one} the {kind.device} sends {sent}. ",
             in_one_sentence(group),
             class_="lead",
         ),
@@ -106,31 +111,37 @@ def whole(run: Run) -> Reconstructions | None:
     return None if run.pictures is None else run.pictures.whole
 
 
-def shown(run: Run, count: int) -> list[int]:
-    """Which of a run's pictures are shown; none when they could not be read, or are no pictures."""
-    pictures = whole(run)
-    if pictures is None or pictures.originals.ndim != 4:
+def shown(run: Run) -> list[int]:
+    """Which of a run's inputs open the page; none when they could not be read, or cannot be shown."""
+    kept = whole(run)
+    if kept is None or not originals(run).drawable:
         return []
-    chosen = choose(pictures.labels[pictures.telling], len(pictures.telling), count)
-    return [int(pictures.telling[position]) for position in chosen]
+    chosen = choose(kept.labels[kept.telling], len(kept.telling), SHOWN[run.result.modality])
+    return [int(kept.telling[position]) for position in chosen]
 
 
-def originals(run: Run) -> NDArray[np.uint8]:
-    """The private pictures, ``(N, C, H, W)``; none when they could not be read."""
-    pictures = whole(run)
-    return np.zeros((0, 1, 1, 1), np.uint8) if pictures is None else _pixels(pictures.originals)
+def originals(run: Run) -> Inputs:
+    """The private inputs; none when they could not be read."""
+    kept, modality = whole(run), run.result.modality
+    if kept is None:
+        return Inputs(modality, np.zeros(0))
+    drawn = pixels(kept.originals) if modality == IMAGE.name and kept.originals.ndim == 4 else kept.originals
+    return Inputs(modality, drawn, legend=read_legend(kept.legend))
 
 
-def rebuilt_by(run: Run, label: str, deployment: str) -> NDArray[np.uint8] | None:
-    """What an attack rebuilt of each private picture; None where the record has none."""
-    pictures = whole(run)
-    rebuilt = None if pictures is None else pictures.by(label, deployment)
-    return None if rebuilt is None else _pixels(rebuilt)
+def rebuilt_by(run: Run, label: str, deployment: str) -> Inputs | None:
+    """What an attack rebuilt of each private input; None where the record has none."""
+    kept, true = whole(run), originals(run)
+    rebuilt = None if kept is None else kept.by(label, deployment)
+    if rebuilt is None or not true.drawable:
+        return None
+    drawn = pixels(rebuilt) if true.modality == IMAGE.name else rebuilt
+    return Inputs(true.modality, drawn, true.values, true.legend)
 
 
-def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pictures as they are drawn; the first version of cutlayer recorded them so."""
-    return images if images.dtype == np.uint8 else IMAGE.pixels(images.astype(np.float32))
+def unreadable(run: Run) -> Html:
+    """What stands where inputs cannot be shown."""
+    return el("p", f"The {kind_of(run.result.modality).many} of this run could not be read.", class_="empty")
 
 
 def class_names(run: Run, indices: Sequence[int]) -> str:
@@ -141,16 +152,18 @@ def class_names(run: Run, indices: Sequence[int]) -> str:
 
 
 def _originals(run: Run, indices: list[int], text: str) -> Html:
-    alt = f"{len(indices)} original pictures: {class_names(run, indices)}"
-    picture = _drawn(run, originals(run), indices, alt) if indices else NO_PICTURE
-    return el("div", el("div", el("h3", "What the camera saw"), el("p", text)), picture, class_="row")
+    kind = kind_of(run.result.modality)
+    alt = f"{len(indices)} original {kind.many}: {class_names(run, indices)}"
+    drawn = _drawn(run, originals(run), indices, alt) if indices else unreadable(run)
+    reading = el("p", kind.reading, class_="cost") if kind.reading else None
+    return el("div", el("div", el("h3", kind.saw), el("p", text), reading), drawn, class_="row")
 
 
-def _drawn(run: Run, images: NDArray[np.uint8], indices: list[int], alt: str) -> Html:
-    """Small pictures side by side in one strip; whole photographs one by one, so that they can be large."""
+def _drawn(run: Run, inputs: Inputs, indices: list[int], alt: str) -> Html:
+    """Small inputs in one strip; whole photographs one by one, so that they can be large."""
     if run.pictures is None or run.pictures.tiles is None:
-        return strip(images, indices, alt)
-    return el("div", [strip(images, [i], f"{alt} ({class_names(run, [i])})") for i in indices], class_="shots")
+        return inputs.drawn(indices, alt)
+    return el("div", [inputs.drawn([i], f"{alt} ({class_names(run, [i])})") for i in indices], class_="shots")
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -162,30 +175,30 @@ def _size(shape: tuple[int, ...]) -> str:
 def _verdict(group: Group, setting: Setting, indices: list[int]) -> Html:
     """One defense: its worst reconstructions, what they mean, and what the defense costs."""
     member, worst = setting.members[0], setting.worst
-    heading = el("h3", "What the server rebuilds", el("span", dot(setting.color), setting.label))
+    heading = el("h3", group.kind.rebuilds, el("span", dot(setting.color), setting.label))
     if worst is None:
         return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, setting)), class_="row")
     plain_words = attack_words(worst.attack)
     leaked = el("strong", f"{LEAKAGE_GAIN.value(setting.leakage.value)} leaked")
     sentences = [leaked, f" to the worst attack, {worst.label}", f" ({plain_words})." if plain_words else "."]
-    sentences.append(_identified(setting))
-    picture = NO_PICTURE
+    sentences.append(_identified(setting, group.kind))
+    picture = unreadable(member.run)
     if indices and (rebuilt := rebuilt_by(member.run, worst.label, worst.deployment)) is not None:
         alt = f"Reconstructions by {worst.label} with {setting.label} of: {class_names(member.run, indices)}"
         picture = _drawn(member.run, rebuilt, indices, alt)
     return el("div", el("div", heading, el("p", sentences), _cost(group, setting)), picture, class_="row")
 
 
-def _identified(setting: Setting) -> str:
-    """How often the picture is picked from a list, and by what."""
+def _identified(setting: Setting, kind: Kind) -> str:
+    """How often the input is picked from a list, and by what."""
     found, share = setting.identifier, setting.identified
     if found is None or not math.isfinite(share.value):
         return ""
     among = f"{found.candidates:,} candidates" if found.candidates else "all candidates"
     in_pixels = found.how == PIXELS
-    way = f"by the pictures of {found.label}" if in_pixels else "by what the device makes of each candidate"
+    way = f"by the {kind.many} of {found.label}" if in_pixels else "by what the device makes of each candidate"
     after = f", after {found.n_releases} transmissions of it" if found.n_releases > 1 else ""
-    return f" The right picture is picked from {among} in {IDENTIFIED.value(share.value)} of cases, {way}{after}."
+    return f" The right {kind.one} is picked from {among} in {IDENTIFIED.value(share.value)} of cases, {way}{after}."
 
 
 def _cost(group: Group, setting: Setting) -> Html:
@@ -229,7 +242,7 @@ def in_one_sentence(group: Group) -> str:
     text = ""
     if bare and math.isfinite(bare.leakage.value):
         gain = LEAKAGE_GAIN.value(bare.leakage.value)
-        text = f"Without a defense, the worst attack recovers {gain} of what sets a picture apart from the average one."
+        text = f"Without a defense, the worst attack recovers {gain} of {group.kind.apart}."
     defended = [s for s in group.settings if not s.undefended and math.isfinite(s.leakage.value)]
     if not defended:
         return text

@@ -35,7 +35,7 @@ def headline(group: Group) -> Html:
     head.append(_heading(LEAKAGE_GAIN))
     head += [_titled("Ceiling, %", "identified / leakage gain")] if ceilings.any_known(group) else []
     head += [_heading(IDENTIFIED), *(_heading(scale(metric)) for metric in group.headline_metrics)]
-    head += [_titled("End to end", "p50"), _titled("Sent", "per picture"), "Flags"]
+    head += [_titled("End to end", "p50"), _titled("Sent", f"per {group.kind.one}"), "Flags"]
     rows = [_headline_row(group, setting) for setting in group.settings]
     return table("What each defense keeps, leaks and costs", head, [el("tbody", rows)], "headline")
 
@@ -177,7 +177,11 @@ def _headline_row(group: Group, setting: Setting) -> Html:
         cells.append(_cell("Ceiling, %", ceilings.beside_worst(setting)))
     found = setting.identifier
     cells.append(
-        _measured(IDENTIFIED, setting.identified, el("small", identified.how(found), class_="wraps") if found else None)
+        _measured(
+            IDENTIFIED,
+            setting.identified,
+            el("small", identified.how(found, group.kind), class_="wraps") if found else None,
+        )
     )
     cells += [_measured(scale(metric), setting.metric(metric)) for metric in group.headline_metrics]
     times = {name: setting.time_ns(name) for name in setting.deployments}
@@ -186,7 +190,7 @@ def _headline_row(group: Group, setting: Setting) -> Html:
     known = [count for count in sizes.values() if count]
     alike = bool(known) and len(known) == len(sizes) and max(known) - min(known) < max(known) / 100
     texts = {name: size(known[0] if alike else count) for name, count in sizes.items()}
-    cells.append(_cell("Sent per picture", _per_deployment(texts)))
+    cells.append(_cell(f"Sent per {group.kind.one}", _per_deployment(texts)))
     count = f"{setting.n_flags} flag{'s'[: setting.n_flags > 1]}"
     link = el("a", count, href="#flags", class_="flag") if setting.n_flags else "none"
     cells.append(_cell("Flags", link))

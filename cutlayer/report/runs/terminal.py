@@ -58,11 +58,12 @@ def _group(group: Group) -> str:
 
 
 def _title(group: Group) -> str:
-    title = f"{group.title}: {group.smashed_size:,} numbers leave the device for each picture"
+    title = f"{group.title}: {group.smashed_size:,} numbers leave the device for each {group.kind.one}"
     return wrap(title) + "\n" + "=" * min(WIDTH, len(title))
 
 
 def _headline(group: Group) -> str:
+    kind = group.kind
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
     head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
@@ -77,9 +78,9 @@ def _headline(group: Group) -> str:
         cells.append(IDENTIFIED.value(setting.identified.value))
         cells += [metric.value(setting.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(setting.time_ns()), size(setting.sent_bytes())])
-    legend = f"Accuracy on {group.first.result.utility.accuracy.n:,} test images{_over_seeds(group)}. "
+    legend = f"Accuracy on {group.first.result.utility.accuracy.n:,} test {kind.samples}{_over_seeds(group)}. "
     legend += "Change in points; a change in brackets is not told apart from none. "
-    legend += "Leakage: 0 % is an attacker who guesses the average picture, 100 % the exact picture."
+    legend += f"Leakage: 0 % is an attacker who guesses {kind.guess}, 100 % {kind.exact}."
     legend += f" {about(group)}"
     legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
     legend += _about_ceiling(group)
@@ -91,8 +92,8 @@ def _about_ceiling(group: Group) -> str:
     if not ceilings.any_known(group):
         return ""
     return (
-        " Ceiling: no attacker identifies more pictures (first figure, %) or has a greater leakage gain (second) from "
-        f"as many releases as the worst attack; none: no noise is added. {ceilings.assumed_of(group)}"
+        f" Ceiling: no attacker identifies more {group.kind.many} (first figure, %) or has a greater leakage gain "
+        f"(second) from as many releases as the worst attack; none: no noise is added. {ceilings.assumed_of(group)}"
     )
 
 
@@ -111,7 +112,7 @@ def _probes(group: Group) -> str:
     rows = [
         [probes.named(record), member.label, *(text for text, _ in probes.cells(record))] for member, record in pairs
     ]
-    return _table(head, rows, left=(0, 1)) + "\n" + wrap(probes.ABOUT) if pairs else ""
+    return _table(head, rows, left=(0, 1)) + "\n" + wrap(probes.about(group.kind)) if pairs else ""
 
 
 def _claims(group: Group) -> list[str]:
@@ -140,6 +141,7 @@ def _over_seeds(group: Group) -> str:
 
 def _sweep(group: Group) -> str:
     """One line for each defense and strength."""
+    kind = group.kind
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
     head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
@@ -152,10 +154,11 @@ def _sweep(group: Group) -> str:
         cells += [metric.value(s.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(s.time_ns(stage="protect")), size(s.tensor_bytes)])
     legend = (
-        f"Accuracy on {group.first.result.utility.accuracy.n:,} test images{_over_seeds(group)}. Change in points; "
+        f"Accuracy on {group.first.result.utility.accuracy.n:,} test {kind.samples}{_over_seeds(group)}. "
+        "Change in points; "
     )
-    legend += "a change in brackets is not told apart from none. Leakage: that of the worst attack; 0 % is the average "
-    legend += f"picture, 100 % the exact one. {about(group)} Protect: the time of the defense on the device, p50."
+    legend += "a change in brackets is not told apart from none. Leakage: that of the worst attack; 0 % is "
+    legend += f"{kind.guess}, 100 % {kind.exact}. {about(group)} Protect: the time of the defense on the device, p50."
     legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
@@ -178,8 +181,8 @@ def _attacks(group: Group) -> list[str]:
     gains = [{a.label: LEAKAGE_GAIN.value(a.leakage_gain.value) for a in reversed(rows)} for rows in of_settings]
     cells = [dict.fromkeys(names, "failed") | found for names, found in zip(failed, gains, strict=True)]
     listed = [setting.identification for setting in group.settings]
-    shares = [{how(f): IDENTIFIED.value(f.top_1.value) for f in reversed(found)} for found in listed]
-    ways = {how(f): access_name(f.access) for found in listed for f in found}
+    shares = [{how(f, group.kind): IDENTIFIED.value(f.top_1.value) for f in reversed(found)} for found in listed]
+    ways = {how(f, group.kind): access_name(f.access) for found in listed for f in found}
     return [
         *_by_attack("LEAKAGE BY ATTACK", attacks, cells, group),
         *_by_attack(f"IDENTIFIED AMONG {among(group).upper()}", ways, shares, group),
@@ -201,7 +204,7 @@ def _by_attack(title: str, attacks: Mapping[str, str], cells: Sequence[Mapping[s
 
 
 def _time(group: Group) -> str:
-    head = ["TIME PER PICTURE", "DEFENSE", *map(str.upper, STAGES), "END TO END P50", "P95", "N"]
+    head = [f"TIME PER {group.kind.one.upper()}", "DEFENSE", *map(str.upper, STAGES), "END TO END P50", "P95", "N"]
     rows = []
     for setting in group.settings:
         for name in setting.deployments:
@@ -229,7 +232,7 @@ def _vantage(group: Group) -> str:
     result = group.first.result
     if (result.vantage, result.access) == ("cloud", "WHITE_BOX"):
         return ""
-    return wrap(where_attackers_sit(result.vantage, result.access, result.servers))
+    return wrap(where_attackers_sit(result.vantage, result.access, result.servers, group.kind.one))
 
 
 def _flags(group: Group) -> str:

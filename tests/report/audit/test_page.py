@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cutlayer.data.modality import IMAGE
+from cutlayer.data.legend import Legend
 from cutlayer.records.audit import (
     BUDGET,
     NO_ACCESS,
@@ -79,8 +79,13 @@ def record(gain=0.95, share=1.0, bound=NONE, **changes):
 
 def written(of, **pictures):
     images = np.random.default_rng(0).random((4, 3, 8, 8), np.float32)
-    shown = {"originals": images, "rebuilt": {"ridge": images, "mean-image": images}, "recorded": {}} | pictures
-    return page(of, IMAGE, shown["originals"], shown["rebuilt"], shown["recorded"])
+    shown = {
+        "originals": images,
+        "rebuilt": {"ridge": images, "mean-image": images},
+        "recorded": {},
+        "legend": Legend(),
+    } | pictures
+    return page(of, shown["originals"], shown["rebuilt"], shown["recorded"], shown["legend"])
 
 
 def test_the_verdict_is_one_sentence_of_what_was_found():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cutlayer.records.reading import read
-from cutlayer.report.runs.defense_pages import chosen, defense_pages, gains
+from cutlayer.report.kit.inputs import Inputs, gains
+from cutlayer.report.runs.defense_pages import chosen, defense_pages
 from cutlayer.report.runs.depth import FULL, Depth
 from cutlayer.report.runs.groups import group
 
@@ -34,17 +35,17 @@ def test_those_that_leak_most_come_first_and_the_median_ones_lie_in_the_middle()
     true = rng.integers(0, 256, (21, 1, 4, 4)).astype(np.uint8)
     mixed = np.linspace(0, 1, 21)[:, None, None, None]
     rebuilt = (mixed * true.mean(0) + (1 - mixed) * true).astype(np.uint8)
-    most, median = chosen(true, rebuilt, 3)
+    most, median = chosen(Inputs("image", true), Inputs("image", rebuilt), 3)
     assert most.indices == [0, 1, 2]
     assert median.indices == [9, 10, 11]
-    order = gains(true, rebuilt)
+    order = gains("image", true, rebuilt)
     assert order[0] == pytest.approx(1.0)
     assert abs(order[20]) < 0.01, "the average picture leaks nothing"
 
 
 def test_all_of_a_few_pictures_are_shown():
     true = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4)
-    (case,) = chosen(true, true, 3)
+    (case,) = chosen(Inputs("image", true), Inputs("image", true), 3)
     assert case.indices == [0, 1, 2]
 
 

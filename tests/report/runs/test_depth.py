@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from cutlayer.records.reading import read
+from cutlayer.report.kit.kinds import PICTURE
 from cutlayer.report.runs import page
 from cutlayer.report.runs.depth import DEPTHS, FULL, MOST_BYTES, affordable, left_out
 from cutlayer.report.runs.groups import group
@@ -23,7 +24,7 @@ def test_depths_fall():
     for more, less in pairwise(DEPTHS):
         for field in fields(less):
             assert getattr(less, field.name) <= getattr(more, field.name)
-        assert left_out(less)
+        assert left_out(less, PICTURE)
 
 
 def test_a_page_that_is_too_large_shows_less_and_says_so(runs, monkeypatch):

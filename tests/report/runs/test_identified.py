@@ -8,7 +8,7 @@ from cutlayer.records.reading import Run
 from cutlayer.report.runs.claims import SUPPORTED, UNCHECKED, UNSUPPORTED, judge
 from cutlayer.report.runs.groups import group
 from cutlayer.report.runs.identified import identified
-from cutlayer.report.runs.story import pictures_first
+from cutlayer.report.runs.story import inputs_first
 from tests.report.conftest import read_results
 
 
@@ -42,7 +42,7 @@ def test_records_without_any_have_no_section(one):
 
 
 def test_the_story_says_how_often_and_how(one):
-    told = "".join(pictures_first(one))
+    told = "".join(inputs_first(one))
     assert "picked from 64 candidates in 95.6\N{NO-BREAK SPACE}% of cases, by what the device makes of each" in told
     assert "after 8 transmissions of it" in told
 

@@ -2,6 +2,7 @@ import pytest
 
 from cutlayer.records.reading import read
 from cutlayer.records.run import Passed, Spectrum
+from cutlayer.report.kit.kinds import PICTURE
 from cutlayer.report.runs.page import page
 from cutlayer.report.runs.spectrum import sentence
 from tests.report.conftest import result, write_run
@@ -10,7 +11,7 @@ BEFORE = Passed(256, 40, 3)
 
 
 def in_words(passed, condition, undefended=False):
-    return sentence(Spectrum(4, 256, 0.97, Passed(passed, condition, 3), BEFORE), undefended)
+    return sentence(Spectrum(4, 256, 0.97, Passed(passed, condition, 3), BEFORE), undefended, PICTURE)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""Sentences for the page: what was said as text, and what was read with the wrong tokens marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cutlayer.data.words import Piece
+from cutlayer.report.kit.markup import Html, el, small
+from cutlayer.sequences import PAD, lengths
+
+MOST_TOKENS = 60
+"""Tokens of a sentence that are shown."""
+NOTHING = "\N{EMPTY SET}"
+"""Shown where an attack read no token in the place of one."""
+UNKNOWN, BOX = ("[UNK]", "<unk>"), "\N{WHITE VERTICAL RECTANGLE}"
+"""Names of the token of a word that the vocabulary does not know, and what is shown for it."""
+_CLOSING, _OPENING = frozenset(".,;:!?)]}%"), frozenset("([{")
+
+
+class Token(NamedTuple):
+    """One token of what was read: its text, whether it follows without a space, and whether it is wrong."""
+
+    text: str
+    glued: bool
+    wrong: bool
+
+
+class Reading(NamedTuple):
+    """A sentence as it is shown: its first tokens, the number of those that follow, and how many of all are right."""
+
+    tokens: list[Token]
+    more: int
+    right: int
+    n: int
+
+
+def sentences(
+    ids: NDArray[Any], indices: Sequence[int], pieces: Mapping[int, Piece], label: str,
+    truth: NDArray[Any] | None = None,
+) -> Html:  # fmt: skip
+    """Some of the sentences below each other, numbered; with the truth the wrong tokens are marked and the right told.
+
+    Args:
+        ids: ``(N, T)`` ids of tokens, padded.
+        indices: Numbers of the sentences to show.
+        pieces: How each token is written.
+        label: What they are, for those who do not see them.
+        truth: What was said, ``(N, T)``; None where these sentences are it, or it is unknown.
+    """
+    items = []
+    for index in indices:
+        found = reading(ids[index], pieces, None if truth is None else truth[index])
+        told = None if truth is None else f"{found.right:,} of {found.n:,} tokens right"
+        items.append(el("li", _written(found), small(told)))
+    return el("ol", items, class_="sentences", aria_label=label)
+
+
+def reading(ids: NDArray[Any], pieces: Mapping[int, Piece], truth: NDArray[Any] | None = None) -> Reading:
+    """One sentence, ``(T,)``, token by token, as far as the truth goes; marks such as [CLS] are left out."""
+    held = ids if truth is None else truth
+    tokens = list[Token]()
+    for read, said in zip(ids[: int(lengths(held[None])[0])].tolist(), held.tolist(), strict=False):
+        if (known := pieces.get(said)) is not None and not known.says:
+            continue
+        piece = pieces.get(read, Piece(f"#{read}", False, True))
+        text = NOTHING if read == PAD else BOX if piece.text in UNKNOWN else piece.text
+        closes = text in _CLOSING or (bool(tokens) and tokens[-1].text in _OPENING)
+        tokens.append(Token(text, (piece.glued and read != PAD) or closes, read != said))
+    right = sum(not token.wrong for token in tokens)
+    return Reading(tokens[:MOST_TOKENS], max(0, len(tokens) - MOST_TOKENS), right, len(tokens))
+
+
+def shares(ids: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+    """The share of the tokens of each sentence that were read rightly, ``(N, T)`` each, to ``(N,)``."""
+    counted = truth != PAD
+    found: NDArray[np.float64] = ((ids == truth) & counted).sum(1) / np.maximum(counted.sum(1), 1)
+    return found
+
+
+def _written(found: Reading) -> list[object]:
+    """Runs of right tokens as they are, and runs of wrong ones marked."""
+    parts: list[object] = []
+    for wrong, run in groupby(found.tokens, key=lambda token: token.wrong):
+        tokens = list(run)
+        text = "".join(token.text if token.glued or not i else f" {token.text}" for i, token in enumerate(tokens))
+        if parts and not tokens[0].glued:
+            parts.append(" ")
+        parts.append(marked(text) if wrong else text)
+    if found.more:
+        parts.append(f" … and {found.more:,} more tokens")
+    return parts
+
+
+def marked(text: str) -> Html:
+    """What is wrong: underlined, and in brackets for those who do not see that."""
+    bracket = "unseen"
+    return el("span", el("span", "[", class_=bracket), text, el("span", "]", class_=bracket), class_="wrong")
