@@ -170,6 +170,7 @@ def split(
         ConfigError: The model or the defense is unknown, the weights do not fit, or an option has the wrong type.
     """
     from cutlayer import training
+    from cutlayer.defenses.base import check_kind
     from cutlayer.experiment.spec import Training
     from cutlayer.models import folder
     from cutlayer.models.halves import copied
@@ -179,6 +180,7 @@ def split(
 
     description = {"name": defense} if isinstance(defense, str) else dict(defense)
     hardening = defense_from(description)
+    check_kind(hardening, data.modality)
     by_name = isinstance(model, str)
     if epochs is None:
         epochs = Training().epochs if by_name and weights is None else 0

@@ -62,3 +62,23 @@ def by_length(
         result[at] = values
     assert result is not None
     return result
+
+
+def each_length(change: Callable[[Any], Any], rows: Any, own: NDArray[np.intp]) -> Any:
+    """Change the rows of sequences of each length by themselves, so that nothing is done to padding.
+
+    Args:
+        change: From ``(n, t, width)`` to values of as many sequences and rows.
+        rows: ``(N, T, width)``, a numpy array or a torch tensor, through which gradients flow; zero behind each end.
+        own: The length of each sequence, ``(N,)``.
+
+    Returns:
+        The changed rows, ``(N, T, width)``, zero behind the end of each sequence.
+    """
+    if (own == rows.shape[1]).all():
+        return change(rows)
+    whole = np.zeros_like(rows) if isinstance(rows, np.ndarray) else rows.new_zeros(rows.shape)
+    for length in np.unique(own):
+        at = np.flatnonzero(own == length)
+        whole[at, :length] = change(rows[at, :length])
+    return whole

@@ -53,6 +53,8 @@ class Adversarial(LearnsBeside):
     """
 
     knob = "weight"
+    kinds = ("image", "table")
+    why_only = "it trains against a network that rebuilds pictures"
 
     weight: Weight = 1.0  # SIMBA's DeepObfuscator: alpha = 0.5
     measure: str = "ssim"

@@ -13,6 +13,7 @@ from cutlayer.errors import ConfigError
 from cutlayer.registry import DEFENSES, defense_from, defense_names
 
 if TYPE_CHECKING:
+    from cutlayer.data.modality import Modality
     from cutlayer.data.splits import Splits
     from cutlayer.defenses.shared.density import Density
     from cutlayer.models.halves import SplitModel
@@ -46,6 +47,15 @@ class Defense:
 
     draws: ClassVar[bool] = False
     """Whether `protect` draws random numbers when the defense is on."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("image", "table", "tokens")
+    """Names of the modalities whose inputs it protects.
+
+    A sentence is protected by itself, at its own length: `protect` is given ``(N, t, width)`` without padding.
+    """
+
+    why_only: ClassVar[str] = ""
+    """Why it protects these kinds alone; a part of a sentence."""
 
     @property
     def on(self) -> bool:
@@ -294,6 +304,21 @@ class Chain(Defense):
         if second and both_gaussian and second.mean is first.mean:
             return replace(second, scale=(first.scale**2 + second.scale**2) ** 0.5)
         return replace(first, exact=False)
+
+
+def check_kind(defense: Defense, modality: Modality) -> None:
+    """Refuse a defense that does not protect inputs of this kind.
+
+    Raises:
+        ConfigError: The first such part of the defense, with the reason and those that do.
+    """
+    for part in defense.parts:
+        if modality.name not in part.kinds:
+            able = ", ".join(name for name in DEFENSES if modality.name in DEFENSES.load(name).kinds)
+            raise ConfigError(
+                f"{part!r} does not protect {modality.one[1]}: {part.why_only or 'it is made for others'}. Choose from "
+                f"{able}."
+            )
 
 
 def deployed(split: SplitFolder) -> Defense:

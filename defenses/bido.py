@@ -54,6 +54,8 @@ class BiDO(Defense):
     """
 
     knob = "weight_x"
+    kinds = ("image", "table")
+    why_only = "it measures how smashed data depends on the numbers of the input, and the ids of tokens are names"
 
     weight_x: Weight = 0.05  # the paper's for CelebA
     weight_y: Weight = 0.5  # the paper's for CelebA

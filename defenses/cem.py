@@ -68,6 +68,8 @@ class Cem(Defense):
     """
 
     knob = "weight"
+    kinds = ("image", "table")
+    why_only = "its clusters need smashed data of one size, and sentences differ in length"
 
     weight: Weight = 8.0  # the code's run_exp.sh: 8 and 16
     sigma: Weight = 0.1  # there 0.01 to 0.15

@@ -81,6 +81,11 @@ class CertifiedNoise(Defense):
     """
 
     knob = "sigma"
+    kinds = ("image", "table")
+    why_only = (
+        "it sends a few numbers of a whole sentence, which no attack on tokens here can read, so that it could not be "
+        "tested"
+    )
 
     sigma: Weight = 0.2
     numbers: Size = 16

@@ -57,6 +57,8 @@ class CrafterDistilled(Defense):
     """
 
     knob = "privacy"
+    kinds = ("image", "table")
+    why_only = "it searches for a picture"
 
     privacy: Weight = 1.0
     n_crafted: Count = 512

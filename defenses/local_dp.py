@@ -10,6 +10,11 @@ Two clipped vectors differ by 2C at most, so that the whole release, not each el
 epsilon of 1 / noise, Gauss that at which the exact delta is `delta`. After k releases of one input Laplace has k times
 its epsilon, and Gauss exactly what one release with noise / sqrt(k) has.
 
+Of sentences each row is clipped by itself, and all of this holds for one row, the numbers that are sent for one token.
+A sentence of T rows has T times the epsilon of Laplace, and exactly that of Gauss with noise / sqrt(T), for any other
+sentence of as many tokens; both are reported. Behind a layer of attention a token changes all rows, so that the figure
+of one row is no promise about a token. The length of a sentence is not hidden.
+
 Threat model: a server that knows all settings and holds k releases of one input cannot tell it from any other input
 better than epsilon allows. An epsilon of 10 already lets it be exp(10) times surer of one of the two, and an epsilon at
 which a network with thousands of activations stays accurate is far larger: the figure is right, the guarantee is void.
@@ -33,7 +38,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.defenses.laplace_noise import LaplaceNoise
 from cutlayer.defenses.shared.additive import AdditiveNoise
-from cutlayer.defenses.shared.aware import adapt, smashed_of
+from cutlayer.defenses.shared.aware import adapt, smashed_of, tokens_of
 from cutlayer.errors import ConfigError
 from cutlayer.options import Epochs, Share, Weight
 
@@ -49,13 +54,13 @@ RELEASES = (1, 4, 16, 64)
 
 @dataclass(kw_only=True)
 class LocalDP(Defense):
-    """Clip each sample's norm and add noise for local differential privacy; epsilon is reported, and usually large.
+    """Clip the norm of each sample (of sentences, each row) and add noise; epsilon is reported, and usually large.
 
     Args:
         noise: Scale (Laplace) or standard deviation (Gauss) of the noise, over the sensitivity 2C.
         mechanism: ``gaussian`` or ``laplace``.
-        clip: C, in the unit of the smashed data; when absent the median norm over the training images (as Abadi et
-            al., CCS 2016, section 4, suggest).
+        clip: C, in the unit of the smashed data; when absent the median norm over the training inputs (as Abadi et
+            al., CCS 2016, section 4, suggest), or over the rows of sentences.
         delta: Delta of the Gaussian mechanism.
         epochs: Passes over the training data for which head and tail are trained behind clip and noise.
     """
@@ -84,13 +89,15 @@ class LocalDP(Defense):
         """Fix the clip, then train head and tail behind clip and noise; behind a clip no head out-scales noise."""
         if not self.random:
             return split
+        self._learned = {"per_token": np.array(True)} if split.sequence else {}
         if self.clip is None:
-            norm = float(np.median(self._norms(smashed_of(split, data.train)))) or 1.0
-            self._learned = {"clip": np.array(norm)}
+            sent = smashed_of(split, data.train)
+            norm = float(np.median(self._norms(tokens_of(sent) if split.sequence else sent))) or 1.0
+            self._learned["clip"] = np.array(norm)
         return adapt(split, self.protect, data, epochs=self.epochs, seed=seed, head_too=True)
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
-        """Clip each sample, then add fresh noise; without noise return the input itself."""
+        """Clip each sample or row, then add fresh noise; without noise return the input itself."""
         if not self.random:
             return smashed
         return self._noise(self._bound()).protect(self._clipped(smashed), rng)
@@ -100,7 +107,7 @@ class LocalDP(Defense):
         return self._noise(self._bound()).density(self._clipped(smashed)) if self.random else None
 
     def epsilon(self, releases: int) -> float:
-        """The epsilon after that many releases of one input; its delta is `delta` (Gaussian) or 0 (Laplace)."""
+        """The epsilon after that many releases of what is clipped; its delta is `delta` (Gaussian) or 0 (Laplace)."""
         if self.mechanism == "laplace":
             return releases / self.noise
         return gaussian_epsilon(self.noise / math.sqrt(releases), self.delta)
@@ -109,16 +116,29 @@ class LocalDP(Defense):
         """Epsilon of one release and of several, what it is a guarantee of, and how many samples were clipped."""
         if not self.random:
             return {}
-        clip, norms = self._bound(), self._norms(smashed)
+        clip, n_rows, guarantee = self._bound(), 1, "local DP of the whole release, for any two inputs"
+        stated: dict[str, float | str] = {}
+        if self._per_token:
+            n_rows = smashed.shape[1]
+            guarantee = f"local DP of a whole sentence, for any two of {n_rows} tokens, the most that are sent"
+            stated = {f"epsilon_of_a_row_after_{k}": self.epsilon(k) for k in RELEASES}
+            smashed = smashed[smashed.any(axis=2)]
+        norms = self._norms(smashed)
         small = smashed * np.minimum(1, clip / np.maximum(norms, 1e-12)).reshape(-1, *[1] * (smashed.ndim - 1))
         return {
-            **{f"epsilon_after_{k}": self.epsilon(k) for k in RELEASES},
+            **{f"epsilon_after_{k}": self.epsilon(k * n_rows) for k in RELEASES},
+            **stated,
             "delta": self.delta if self.mechanism == "gaussian" else 0.0,
-            "guarantee": "local DP of the whole release, for any two inputs; above 10 or so it promises little",
+            "guarantee": f"{guarantee}; above 10 or so it promises little",
             "clip": clip,
             "clipped_share": float((norms > clip).mean()),
             **self._noise(clip).facts(small),
         }
+
+    @property
+    def _per_token(self) -> bool:
+        """Whether the rows of sentences are clipped, each by itself."""
+        return bool(self._learned.get("per_token", False))
 
     def _noise(self, clip: float) -> AdditiveNoise:
         strength = self.noise * 2 * clip
@@ -133,9 +153,11 @@ class LocalDP(Defense):
 
     def _clipped(self, smashed: Any) -> Any:
         xp, clip = array_namespace(smashed), self._bound()
-        norms = self._norms(smashed)
+        clipped = xp.reshape(smashed, (-1, smashed.shape[-1])) if self._per_token else smashed
+        norms = self._norms(clipped)
         factors = clip / xp.where(norms > clip, norms, xp.full_like(norms, clip))
-        return smashed * xp.reshape(factors, (-1, *[1] * (smashed.ndim - 1)))
+        clipped = clipped * xp.reshape(factors, (-1, *[1] * (clipped.ndim - 1)))
+        return xp.reshape(clipped, tuple(smashed.shape))
 
     def _norms(self, smashed: Any) -> Any:
         """The norm of each sample that the mechanism clips, L1 or L2: ``(N, ...)`` -> ``(N,)``."""

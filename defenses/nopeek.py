@@ -44,6 +44,8 @@ class NoPeek(Defense):
     """
 
     knob = "weight"
+    kinds = ("image", "table")
+    why_only = "it measures how smashed data depends on the numbers of the input, and the ids of tokens are names"
 
     weight: Weight = 1.0  # ResSFL, Table 4: 1, 1.5, 2
     epochs: Epochs = 4

@@ -60,6 +60,8 @@ class Patrol(Defense):
     """
 
     knob = "adversary"
+    kinds = ("image", "table")
+    why_only = "it trains against a network that rebuilds pictures"
 
     adversary: Weight = 10.0
     lipschitz: Weight = 0.01

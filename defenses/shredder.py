@@ -55,6 +55,8 @@ class Shredder(Defense):
 
     knob = "scale"
     draws = True
+    kinds = ("image", "table")
+    why_only = "its noise is learned for smashed data of one size, and sentences differ in length"
 
     scale: Weight
     weight: Weight = 1.0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
-from cutlayer.sequences import by_length, trimmed
+from cutlayer.sequences import by_length, each_length, lengths, trimmed
 from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import Codec, Encoded
 
@@ -53,10 +53,22 @@ class Pipeline:
         if smashed.dtype.names is not None:
             kept, smashed = smashed, np.ascontiguousarray(smashed["smashed"])
         computed = time.monotonic_ns()
-        protected = self._defense.protect(smashed, rng)
+        protected = self._protected(images, smashed, rng)
         guarded = time.monotonic_ns()
         encoded = self._codec.encode(protected)
         return Released(encoded, computed - start, guarded - computed, time.monotonic_ns() - guarded, kept)
+
+    def _protected(self, inputs: NDArray[Any], smashed: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Protect what is no sequence as it is, and each sentence without padding, alike in any batch."""
+
+        def protect(rows: NDArray[Any]) -> NDArray[Any]:
+            protected: NDArray[Any] = self._defense.protect(rows, rng)
+            return protected
+
+        if self._length is None:
+            return protect(smashed)
+        protected: NDArray[Any] = each_length(protect, smashed, lengths(inputs))
+        return protected
 
     def wire(self, images: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Return what the server receives for these images: the released bytes, decoded, ``(N, *smashed.shape)``.

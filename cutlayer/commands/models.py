@@ -220,6 +220,7 @@ def split(
     if classes is not None and classes != len(splits.classes):
         raise ConfigError(f"{splits.name} has {len(splits.classes)} classes, not {classes}; leave out --classes.")
     victim.check_cut(experiment, splits)
+    victim.check_defense(experiment, splits)
     trained = victim.train(experiment, splits, say)
     correct, n = training.accuracy(trained, splits.test)
     manifest = victim.export(experiment, trained, splits, out, say)

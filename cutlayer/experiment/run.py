@@ -200,6 +200,7 @@ def check(experiment: Experiment, data: Splits) -> None:
     granted, vantage = Access.named(experiment.measure.access), vantage_named(experiment.measure.vantage)
     adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
     adversary.check_rebuild(experiment.attacks, data)
+    victim.check_defense(experiment, data)
     victim.check_cut(experiment, data)
     other = experiment.measure.auxiliary_data
     check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage, other)

@@ -14,6 +14,7 @@ from cutlayer import training
 from cutlayer.data.borrowed import borrowed
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
+from cutlayer.defenses.base import check_kind
 from cutlayer.defenses.none import Undefended
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment.spec import Experiment, file_digest
@@ -71,6 +72,11 @@ def check_cut(experiment: Experiment, data: Splits) -> None:
         find_cut(cuts(build(experiment, data), data.input), experiment.cut)
     except SplitError as error:
         raise SplitError(f"{MODELS.label(experiment.model)} on {DATASETS.label(experiment.data)}: {error}") from error
+
+
+def check_defense(experiment: Experiment, data: Splits) -> None:
+    """Raise `ConfigError` when the defense does not protect the kind of inputs that the data hold."""
+    check_kind(defense_from({"name": experiment.defense.name, **experiment.defense.options}), data.modality)
 
 
 def shown(experiment: Experiment, data: Splits) -> Splits:

@@ -95,6 +95,11 @@ class AdditiveNoise(Defense):
         from cutlayer.models import bounds
         from cutlayer.models.halves import graft
 
+        if split.sequence and self.bound == "sigmoid":
+            raise ConfigError(
+                f"{self!r}: for sentences bound must be tanh or clip, because sigmoid is not 0 at 0, and a row of zeros"
+                " is no token."
+            )
         if hasattr(split.head, "bound"):
             raise ConfigError(
                 f"{self!r} follows a defense that bounds the smashed data already; set its bound to 'none'."

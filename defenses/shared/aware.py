@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cutlayer.sequences import each_length, lengths
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,13 +47,21 @@ def adapt(
     from cutlayer.machine.compute import pick_device, placed
     from cutlayer.training import optimize
 
+    def sent(inputs: Tensor, smashed: Tensor, rng: np.random.Generator) -> Tensor:
+        if not split.sequence:
+            shielded: Tensor = protect(smashed, rng)
+            return shielded
+        own = lengths(inputs.cpu().numpy())
+        each: Tensor = each_length(lambda rows: protect(rows, rng), smashed, own)
+        return each
+
     head = copy.deepcopy(split.head) if head_too else split.head
     tail, device = copy.deepcopy(split.tail), pick_device()
 
     def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         with torch.set_grad_enabled(head_too):
             smashed = head(images).float()
-        return cross_entropy(tail(protect(smashed, rng)).float(), labels)
+        return cross_entropy(tail(sent(images, smashed, rng)).float(), labels)
 
     with placed(device, head):
         modules = [head, tail] if head_too else [tail]
@@ -71,12 +81,25 @@ def smashed_of(split: SplitModel, data: Dataset, n: int = 1000) -> NDArray[np.fl
         return torch.cat([split.head(part.to(device)).float().cpu() for part in parts]).numpy()
 
 
+def tokens_of(smashed: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows of sentences with padding, one for each token: ``(N, T, width)`` to ``(n, width)``; others as they are.
+
+    Padding is rows of zeros.
+    """
+    if smashed.ndim != 3 or (here := smashed.any(axis=2)).all():
+        return smashed
+    rows: NDArray[np.float32] = smashed[here]
+    return rows
+
+
 def snr_db(smashed: NDArray[np.float32], noise_variance: float) -> dict[str, float | str]:
     """The fact `snr_db`: the variance of the smashed data over inputs against that of the noise, in dB.
 
     The variance is that of each element around its mean over the inputs, because a constant says nothing about an
-    input, however large it is; then the mean over the elements. There is no fact without noise or with one input.
+    input, however large it is; then the mean over the elements. There is no fact without noise or with one input. Of
+    sentences with padding it is the variance over all their tokens.
     """
+    smashed = tokens_of(smashed)
     variance = float(smashed.var(axis=0, dtype=np.float64).mean()) if len(smashed) > 1 else 0.0
     if variance <= 0 or noise_variance <= 0:
         return {}

@@ -44,6 +44,8 @@ class Generative(Defense):
 
     knob = "privacy"
     draws = True
+    kinds = ("image", "table")
+    why_only = "it searches for a picture"
 
     privacy: Weight
     n_critic: Count

@@ -1,0 +1,233 @@
+"""Defenses of sentences of varying length: what arrives, what is promised, and what attacks on tokens still read."""
+
+import functools
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from cutlayer.attacks.view import Access
+from cutlayer.data.modality import IMAGE
+from cutlayer.defenses.base import Defense, check_kind, deployed
+from cutlayer.defenses.gaussian_noise import GaussianNoise
+from cutlayer.edge.pipeline import Pipeline
+from cutlayer.errors import ConfigError
+from cutlayer.metrics.tokens import right_share
+from cutlayer.models import folder
+from cutlayer.models.halves import SplitModel, copied
+from cutlayer.privacy.view import oracle, view, wire
+from cutlayer.registry import ATTACKS, DEFENSES
+from cutlayer.sequences import PAD, lengths
+from cutlayer.split_folder import open_split
+from cutlayer.wire.codecs.packed import codec_named
+from tests.defenses.sentences import LENGTH, sentences, trained
+from tests.defenses.victims import rng
+
+
+class Row(NamedTuple):
+    """One defense at options at which it is quick.
+
+    Attributes:
+        strong: Options at which no attack reads more than chance.
+        per_token: Whether a row is protected by itself, whatever the rest of the sentence is.
+    """
+
+    name: str
+    options: dict[str, Any]
+    strong: dict[str, Any] | None = None
+    per_token: bool = True
+
+    def __hash__(self) -> int:
+        """Return the hash of the representation, because dicts have no hash."""
+        return hash(repr(self))
+
+    def make(self, **options: Any) -> Defense:
+        return DEFENSES.make(self.name, **{**self.options, **options})
+
+
+ROWS = [
+    Row("none", {}),
+    Row("gaussian-noise", {"sigma": 0.5}, {"sigma": 300.0}),
+    Row("gaussian-noise", {"sigma": 0.2, "bound": "tanh", "noise_aware_epochs": 1}),
+    Row("laplace-noise", {"scale": 0.5, "noise_aware_epochs": 1}, {"scale": 300.0}),
+    Row("local-dp", {"noise": 0.05, "epochs": 1}, {"noise": 50.0}),
+    Row("local-dp", {"noise": 0.01, "mechanism": "laplace", "clip": 90.0, "epochs": 0}),
+    Row("dropout", {"rate": 0.4, "epochs": 1}),
+    Row("top-k", {"sparsity": 0.8, "epochs": 1}, per_token=False),
+    Row("quantize", {"bits": 3, "epochs": 1}, per_token=False),
+    Row("quantize", {"bits": 2, "rounding": "stochastic"}, per_token=False),
+]
+each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
+IDS = sentences().private.inputs
+
+
+class Hardened(NamedTuple):
+    defense: Defense
+    split: SplitModel
+
+
+@functools.cache
+def hardened(row: Row) -> Hardened:
+    defense = row.make()
+    return Hardened(defense, defense.harden(trained(), sentences(), seed=0))
+
+
+def head_of(split: SplitModel):
+    def head(ids: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return split.head(torch.from_numpy(ids)).numpy()
+
+    return head
+
+
+def sent(row: Row, ids: np.ndarray, codec: str = "raw", seed: int = 0) -> np.ndarray:
+    defense, split = hardened(row)
+    return wire(head_of(split), defense, codec, [seed], LENGTH)(ids)
+
+
+def read(defense: Defense, split: SplitModel, name: str, n_releases: int = 1) -> float:
+    """The share of the private tokens that an attack reads."""
+    options = {"n_releases": n_releases} if "n_releases" in ATTACKS.options(name) else {}
+    attack, receives = ATTACKS.make(name, **options), oracle(wire(head_of(split), defense, "raw", [1], LENGTH))
+    halves = copied(split)
+    seen = view(
+        Access.WHITE_BOX, input=split.input, smashed=split.smashed, auxiliary=sentences().auxiliary, query=receives,
+        defense=defense, tail=halves.tail, head=halves.head, device=torch.device("cpu"),
+    )  # fmt: skip
+    attack.fit(seen)
+    releases = torch.stack([receives(torch.from_numpy(IDS)) for _ in range(attack.n_releases)])
+    return float(right_share(attack.invert_releases(releases), torch.from_numpy(IDS)).mean())
+
+
+READERS = [name for name in ATTACKS if ATTACKS.load(name).rebuilds == ("tokens",) and not ATTACKS.load(name).is_floor]
+
+
+def test_every_defense_has_a_row_or_says_why_it_has_none():
+    able = {name for name in DEFENSES if "tokens" in DEFENSES.load(name).kinds}
+    assert able == {row.name for row in ROWS}
+    for name in set(DEFENSES) - able:
+        options = {} if name != "shredder" else {"scale": 1.0}
+        with pytest.raises(ConfigError, match=r"does not protect sentences: its? .*\. Choose from .*gaussian-noise"):
+            check_kind(DEFENSES.make(name, **options), sentences().modality)
+
+
+def test_a_chain_is_refused_for_one_of_its_parts():
+    chain = GaussianNoise(sigma=0.1).then(DEFENSES.make("nopeek"))
+    with pytest.raises(ConfigError, match=r"NoPeek.* does not protect sentences"):
+        check_kind(chain, sentences().modality)
+    check_kind(chain, IMAGE)
+
+
+def test_a_bound_that_makes_tokens_of_padding_is_refused():
+    defense = GaussianNoise(sigma=0.1, bound="sigmoid")
+    with pytest.raises(ConfigError, match="bound must be tanh or clip, because sigmoid is not 0"):
+        defense.harden(trained(), sentences(), seed=0)
+
+
+@each
+@pytest.mark.parametrize("codec", ["raw", "int8+zstd"])
+def test_each_sentence_arrives_in_its_own_length_and_the_tail_takes_it(row, codec):
+    arrived = sent(row, IDS, codec)
+    assert arrived.shape == (len(IDS), *hardened(row).split.smashed.shape)
+    assert np.isfinite(arrived).all()
+    behind = np.arange(LENGTH) >= lengths(IDS)[:, None]
+    assert not arrived[behind].any(), "noise stands where there is no token"
+    assert (arrived[~behind].any(axis=1).mean()) > 0.99
+    for ids, one in zip(IDS[:6], arrived, strict=False):
+        with torch.no_grad():
+            logits = [
+                hardened(row).split.tail(torch.from_numpy(rows[None])) for rows in (one, one[: lengths(ids[None])[0]])
+            ]
+        torch.testing.assert_close(*logits, rtol=1e-3, atol=1e-3)
+
+
+@each
+def test_a_batch_of_several_lengths_is_protected_as_each_sentence_alone(row):
+    defense, split = hardened(row)
+    pipeline = Pipeline(head_of(split), defense, codec_named("raw"), LENGTH)
+    mixed = codec_named("raw").decode(pipeline.release(IDS, rng()).encoded)
+    assert not mixed[np.arange(mixed.shape[1]) >= lengths(IDS)[:, None]].any()
+    if not defense.random:
+        np.testing.assert_allclose(mixed, sent(row, IDS), atol=1e-5)
+        alone = pipeline.wire(IDS[:1], rng())
+        np.testing.assert_allclose(mixed[:1], alone, atol=1e-4)
+
+
+@each
+def test_what_was_learned_protects_alike_on_the_device(row):
+    defense, split = hardened(row)
+    again = row.make()
+    again.deploy(defense.learned, lambda: split)
+    assert np.array_equal(wire(head_of(split), again, "raw", [0], LENGTH)(IDS), sent(row, IDS))
+
+
+def test_a_bounded_head_takes_any_length_from_its_folder(tmp_path):
+    row = next(row for row in ROWS if "bound" in row.options)
+    defense, split = hardened(row)
+    about = {"model": "text_transformer", "classes": 2, "data": None, "defense": {"name": row.name, **row.options}}
+    folder.save(tmp_path / "split", split, learned=defense.learned, **about)
+    opened = open_split(tmp_path / "split")
+    assert opened.manifest.length == LENGTH
+    arrived = wire(opened.head(), deployed(opened), "raw", [0], LENGTH)(IDS[:8])
+    np.testing.assert_allclose(arrived, sent(row, IDS[:8]), rtol=1e-2, atol=2e-3)
+
+
+@each
+def test_facts_are_finite_and_do_not_count_padding(row):
+    defense, split = hardened(row)
+    facts = defense.facts(head_of(split)(IDS))
+    json.dumps(facts, allow_nan=False)
+    longer = np.pad(head_of(split)(IDS), ((0, 0), (0, 5), (0, 0)))
+    for name, value in defense.facts(longer).items():
+        if not name.startswith("epsilon_after") and isinstance(value, float):
+            assert value == pytest.approx(facts[name], rel=1e-4)
+
+
+@each
+def test_the_model_still_answers(row):
+    data = sentences().test
+    with torch.no_grad():
+        answers = hardened(row).split.tail(torch.from_numpy(sent(row, data.inputs))).argmax(1).numpy()
+    assert (answers == data.labels).mean() > 0.7
+
+
+def test_rows_are_clipped_each_by_itself_and_its_epsilon_is_that_of_a_row():
+    row = Row("local-dp", {"noise": 50.0, "epochs": 0})
+    defense, split = hardened(row)
+    smashed = head_of(split)(IDS)
+    clip = float(defense.learned["clip"])
+    norms = np.linalg.norm(smashed[IDS != PAD], axis=1)
+    assert norms.min() < clip < norms.max()
+    mean = defense.density(smashed).mean
+    assert np.linalg.norm(mean, axis=2).max() <= clip * 1.0001
+    small = np.linalg.norm(smashed, axis=2) < clip
+    np.testing.assert_array_equal(mean[small], smashed[small])
+    facts = defense.facts(smashed)
+    assert facts["clipped_share"] == pytest.approx((norms > clip).mean())
+    # sqrt(T) as far apart in the L2 norm, which is as T releases of one row.
+    assert facts["epsilon_after_1"] == defense.epsilon(LENGTH)
+    assert facts["epsilon_of_a_row_after_4"] == defense.epsilon(4)
+    assert f"of {LENGTH} tokens" in facts["guarantee"]
+    laplace = Row("local-dp", {"noise": 50.0, "mechanism": "laplace", "clip": 1.0, "epochs": 0})
+    assert hardened(laplace).defense.facts(smashed)["epsilon_after_1"] == pytest.approx(LENGTH / 50)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_no_defense_at_rest_hides_and_a_strong_one_does(reader):
+    plain = hardened(ROWS[0])
+    undefended = read(*plain, reader)
+    assert undefended > 0.8
+    for row in ROWS:
+        if row.strong:
+            defense = row.make(**row.strong)
+            assert read(defense, defense.harden(trained(), sentences(), seed=0), reader) < 0.25
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_several_releases_read_more_through_noise(reader):
+    if "n_releases" not in ATTACKS.options(reader):
+        pytest.skip(f"{reader} does not average releases")
+    noise, split = GaussianNoise(sigma=8.0), trained()
+    assert read(noise, split, reader, 16) > read(noise, split, reader) + 0.1
