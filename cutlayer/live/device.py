@@ -156,7 +156,8 @@ class Device:
         picture: The last frame that was attacked; None before.
         picture_version: Grows with each new picture.
         waiting: Frames that were not attacked, the newest last.
-        originals: What the camera saw, by the number of the frame; only where it is shared.
+        attacked: The last frame that was given to the attackers.
+        originals: What the device saw or said, by the number of the frame; only where it is shared.
     """
 
     id: str
@@ -169,6 +170,7 @@ class Device:
     picture: Picture | None = None
     picture_version: int = 0
     waiting: deque[Frame] = field(default_factory=lambda: deque(maxlen=8))
+    attacked: Frame | None = None
     originals: OrderedDict[int, NDArray[Any]] = field(default_factory=OrderedDict)
     contact_ns: int = field(default_factory=time.monotonic_ns)
     polls: int = 0
@@ -188,6 +190,7 @@ class Device:
         self.prediction, self.end_to_end_ns, self.nbytes, self.defense = None, None, 0, "none"
         self.server_ns, self.device_ns = {}, {}
         self.arrivals.clear()
+        self.attacked = None
 
     def touched(self) -> None:
         """Note that it was heard of."""

@@ -334,6 +334,7 @@ class Room:
                     continue
                 while waiting and waiting[0].ns <= chosen_frame.ns:
                     waiting.popleft()
+                device.attacked = chosen_frame
                 taken.append(Waiting(device.id, chosen_frame, device.originals.get(chosen_frame.number)))
         return taken
 
@@ -356,16 +357,26 @@ class Room:
             known = [str(one["name"]) for one in self.attackers]
             self.attackers_chosen = tuple(name for name in known if name in names)
             self.version += 1
+            self._attack_again()
         self._tell()
 
     def show_attackers(self, attackers: list[dict[str, Any]]) -> None:
         """Take what the attackers are: name, title, whether they are ready, progress and words."""
         with self._lock:
-            self.attackers = attackers
+            changed, self.attackers = self.attackers != attackers, attackers
             self.version += 1
+            if changed:
+                self._attack_again()
         self._tell()
 
     # Within.
+
+    def _attack_again(self) -> None:
+        """Let the attackers have the last frame again, where no other one may follow: of a sentence, or in a tap."""
+        if self.manifest.sequence or self.read_only:
+            for device in self._devices.values():
+                if device.attacked is not None and not device.waiting:
+                    device.waiting.append(device.attacked)
 
     def _prediction(self, logits: NDArray[Any]) -> dict[str, Any] | None:
         if logits.dtype.names is not None or logits.ndim != 2 or logits.dtype.kind != "f":

@@ -171,6 +171,20 @@ def test_attackers_that_were_chosen_are_told_to_all_pages():
     assert there.version > version
 
 
+@pytest.mark.parametrize(("read_only", "again"), [(True, [7]), (False, [])])
+def test_attackers_that_have_learned_get_the_last_frame_again_where_none_may_follow(read_only, again):
+    there = room(read_only=read_only)
+    there.admit(Introduction("one", "tap", "session-one", shares_original=False, allows=()))
+    there.see(seen("session-one", 7))
+    assert [one.frame.number for one in there.take()] == [7]
+    assert there.take() == []
+    learned = [{"name": "ridge", "ready": True}]
+    there.show_attackers(learned)
+    assert [one.frame.number for one in there.take()] == again
+    there.show_attackers(learned)  # nothing has changed
+    assert there.take() == []
+
+
 @given(JSON | st.fixed_dictionaries(dict.fromkeys(introduced(), JSON)))
 def test_any_introduction_is_read_or_denied(value):
     with contextlib.suppress(Denied):

@@ -48,8 +48,8 @@ def pictures(tmp_path_factory):
 class Live:
     """The process of `cutlayer live`."""
 
-    def __init__(self, split, out, port=0):
-        self._words = [split, "--attacks", "ridge", "--out", out, "--port", port]
+    def __init__(self, split, out, port=0, attacks="ridge"):
+        self._words = [split, "--attacks", attacks, "--out", out, "--port", port]
 
     def __enter__(self):
         self.process = run("live", *self._words)
