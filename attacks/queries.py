@@ -130,7 +130,7 @@ def releases(view: View, images: Tensor, n: int) -> Tensor:
 
 def squared_errors(rebuilt: Tensor, images: Tensor) -> Tensor:
     """The mean squared error of each of N images, ``(N,)``, or of each for K attacks, ``(K, N)``."""
-    return (rebuilt - images).square().flatten(-3).mean(-1)
+    return (rebuilt - images).square().flatten(rebuilt.ndim - images.ndim + 1).mean(-1)
 
 
 def surely_less(errors: Tensor, than: Tensor) -> bool:

@@ -325,6 +325,9 @@ DATASETS = DataSets(
         "tones": "cutlayer.data.tones:load_digits",
         "voices": "cutlayer.data.tones:load_voices",
         "graphs": "cutlayer.data.missing:Graphs",
+        "breast-cancer": "cutlayer.data.embedded_tables:load_cancer",
+        "wine": "cutlayer.data.embedded_tables:load_wine",
+        "diabetes": "cutlayer.data.embedded_tables:load_diabetes",
         "random": "cutlayer.data.noise:load",
     },
     "cutlayer.datasets",
@@ -347,6 +350,7 @@ MODELS = Registry(
         "mlp": "cutlayer.models.mlp:mlp",
         "resnet20": "cutlayer.models.resnet20:resnet20",
         "vgg11_slim": "cutlayer.models.vgg11:vgg11_slim",
+        "ft_transformer": "cutlayer.models.ft_transformer:ft_transformer",
         "text_transformer": "cutlayer.models.text_transformer:text_transformer",
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
     },
@@ -363,6 +367,8 @@ METRICS = Registry(
         "identification": "cutlayer.metrics.identification:IDENTIFICATION",
         "token-accuracy": "cutlayer.metrics.tokens:TOKEN_ACCURACY",
         "exact": "cutlayer.metrics.tokens:EXACT",
+        "columns-right": "cutlayer.metrics.columns:COLUMNS_RIGHT",
+        "rows-exact": "cutlayer.metrics.columns:ROWS_EXACT",
         "ms-ssim": "cutlayer.metrics.multiscale:MS_SSIM",
         "fsim": "cutlayer.metrics.fsim:FSIM",
         "avd": "cutlayer.metrics.variation:AVD",
@@ -379,7 +385,7 @@ METRICS = Registry(
     {"cutlayer.metrics.base:Metric": ()},
 )
 
-STANDARD_METRICS = ("mse", "psnr", "ssim", "identification", "token-accuracy", "exact")
+STANDARD_METRICS = ("mse", "psnr", "ssim", "identification", "token-accuracy", "exact", "columns-right", "rows-exact")
 """The metrics of every run, those of its kind of inputs. A plan names others: ``[measure] metrics``."""
 
 DEFENSES = Registry(
@@ -432,6 +438,9 @@ ATTACKS = Registry(
         "mask-aware": "cutlayer.attacks.features.mask_aware:MaskAware",
         "traffic": "cutlayer.attacks.traffic.traffic:Traffic",
         "watch-list": "cutlayer.attacks.features.watch_list:WatchList",
+        "marginal": "cutlayer.attacks.tables.marginal:Marginal",
+        "table-decoder": "cutlayer.attacks.tables.table_decoder:TableDecoder",
+        "table-search": "cutlayer.attacks.tables.table_search:TableSearch",
         "token-ridge": "cutlayer.attacks.tokens.token_ridge:TokenRidge",
     },
     "cutlayer.attacks",

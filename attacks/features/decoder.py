@@ -60,6 +60,7 @@ class Decoder(Attack):
     """
 
     plain_words = "a neural network trained to turn what was sent back into pictures"
+    rebuilds = ("image",)
     needs = Access.BLACK_BOX
     steps_option = "epochs"
     least_steps = 2

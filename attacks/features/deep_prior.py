@@ -66,6 +66,7 @@ class DeepPrior(Attack):
     """
 
     plain_words = "shapes an untrained network until its picture would have sent the same numbers"
+    rebuilds = ("image",)
     needs = Access.WHITE_BOX
     keeps_apart = True
     steps_option = "iterations"

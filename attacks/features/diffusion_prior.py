@@ -91,6 +91,7 @@ class DiffusionPrior(Wrapping):
     """
 
     plain_words = "removes noise from a picture, guided by what was sent"
+    rebuilds = ("image",)
     needs = Access.WHITE_BOX
     steps_option = "steps_down"
     least_steps = 10

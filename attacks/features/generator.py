@@ -62,6 +62,7 @@ class Generator(Attack):
     """
 
     plain_words = "finds a generated picture that would have sent the same numbers"
+    rebuilds = ("image",)
     needs = Access.WHITE_BOX
     steps_option = "iterations"
     least_steps = 50

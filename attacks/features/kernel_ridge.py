@@ -56,6 +56,7 @@ class KernelRidge(Attack):
     """
 
     plain_words = "a formula with random features, fitted on the attacker's own pictures"
+    rebuilds = ("image",)
     needs = Access.BLACK_BOX
 
     components: Size = 1024

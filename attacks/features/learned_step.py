@@ -60,6 +60,7 @@ class LearnedStep(Wrapping):
     """
 
     plain_words = "networks that correct a decoder's picture by what it would have sent"
+    rebuilds = ("image",)
     needs = Access.WHITE_BOX
     steps_option = "epochs"
     least_steps = 4

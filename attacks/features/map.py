@@ -61,6 +61,7 @@ class Map(Wrapping):
     """
 
     plain_words = "corrects a decoder's picture until it would have sent the same numbers"
+    rebuilds = ("image",)
     needs = Access.WHITE_BOX
     steps_option = "iterations"
     least_steps = 20

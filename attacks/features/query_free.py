@@ -67,6 +67,7 @@ class QueryFree(Wrapping):
     """
 
     plain_words = "imitates the device's half of the model by means of the server's half, and inverts the imitation"
+    rebuilds = ("image",)
     needs = Access.QUERY_FREE
     steps_option = "epochs"
     least_steps = 2

@@ -43,6 +43,7 @@ class Stack(Combined):
     """
 
     plain_words = "a weighted mean of the pictures of several attacks"
+    rebuilds = ("image",)
 
     kernel: Annotated[int, Within(1, 9)] = 3
 

@@ -70,6 +70,7 @@ class WhiteBox(Attack):
     """
 
     plain_words = "changes a guess until it would have sent the same numbers"
+    rebuilds = ("image",)
     needs = Access.WHITE_BOX
     steps_option = "iterations"
     least_steps = 50

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from cutlayer.data.rows import TOLERANCE
 from cutlayer.metrics.identification import squared_distances
-
-TOLERANCE = 0.319
-"""A number of a table counts as right within so many standard deviations of its column (TabLeak, ICML 2023)."""
 
 
 def paired(recovered: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

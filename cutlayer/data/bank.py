@@ -3,9 +3,8 @@
 S. Moro, P. Cortez, P. Rita, "A data-driven approach to predict the success of bank telemarketing", Decision Support
 Systems 2014, https://archive.ics.uci.edu/dataset/222/bank+marketing.
 
-A number is scaled to [0, 1] by the least and the greatest value of its column in the file; a column of words becomes
-one 0 or 1 for each word, in alphabetical order. Columns stay in their order. `duration`, the length of the call, is
-known only after it; it is kept, and tells much of the answer. Equal rows stay in one part.
+Columns are encoded as `cutlayer.data.rows` says. `duration`, the length of the call, is known only after it; it is
+kept, and tells much of the answer. Equal rows stay in one part.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.data.listed import Archive
-from cutlayer.data.modality import TABLE
+from cutlayer.data.modality import table
 from cutlayer.data.parts import dealt
+from cutlayer.data.rows import rows_of
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import DataError
 
@@ -45,24 +44,11 @@ def _load(name: str, root: Path, file: str, seed: int) -> Splits:
     rows = _ARCHIVE.rows(path, ("y", *ATTRIBUTES), delimiter=";")
     if strange := sorted({row["y"] for row in rows} - {*CLASSES}):
         raise DataError(f"{path} is damaged: an answer is {strange[0]!r}, not yes or no; fetch it again.")
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key != "y"}
-    inputs = np.concatenate([_encoded(values) for values in columns.values()], axis=1)
+    cells = {key: [row[key] for row in rows] for key in rows[0] if key != "y"}
+    inputs, columns = rows_of(cells, str(path))
     labels = np.array([CLASSES.index(row["y"]) for row in rows], np.int64)
     attributes = np.array([[row[key] == "yes" for key in ATTRIBUTES] for row in rows], np.int8)
     # Some clients are equal in all columns.
     groups = np.unique([row.tobytes() for row in inputs], return_inverse=True)[1].astype(np.int64)
-    data = Dataset(inputs, labels, TABLE, groups, attributes)
+    data = Dataset(inputs, labels, table(columns), groups, attributes)
     return Splits(name, CLASSES, *dealt([data], seed), attributes=ATTRIBUTES)
-
-
-def _encoded(values: list[str]) -> NDArray[np.float32]:
-    """A column as ``(N, 1)`` where it holds numbers, and ``(N, words)`` where it holds words."""
-    try:
-        numbers = np.array(values, np.float64)
-    except ValueError:
-        words = sorted({*values})
-        flags: NDArray[np.float32] = (np.array(values)[:, None] == np.array(words)).astype(np.float32)
-        return flags
-    low, high = numbers.min(), numbers.max()
-    scaled: NDArray[np.float32] = ((numbers - low) / (high - low or 1)).astype(np.float32)[:, None]
-    return scaled

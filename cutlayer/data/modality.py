@@ -14,35 +14,6 @@ from cutlayer.spec import TensorSpec, image_spec, token_spec
 
 
 @dataclass(frozen=True)
-class Modality:
-    """A kind of input.
-
-    Attributes:
-        name: One word for the kind; a metric states the kinds that it can score.
-        spec: From the lengths of the axes of one input to its shape, type and range.
-        contrast: ``(N, *input.shape)`` -> ``(N,)``: how much there is to see in each input.
-        pixels: ``(N, *input.shape)`` -> the same inputs as ``(N, C, H, W)`` uint8, to be drawn.
-        floor: The attacker's inputs ``(N, *input.shape)`` -> the best guess of whoever has seen no release.
-        one: A word for one input, and its plural.
-        kept: The type in numpy in which reconstructions are kept.
-        continuous: Whether an input can change by a little, so that a head has derivatives.
-    """
-
-    name: str
-    spec: Callable[..., TensorSpec]
-    contrast: Callable[[NDArray[Any]], NDArray[np.float32]]
-    pixels: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
-    floor: Callable[[NDArray[Any]], NDArray[Any]] = field(default=lambda inputs: inputs.mean(axis=0), kw_only=True)
-    one: tuple[str, str] = field(default=("image", "images"), kw_only=True)
-    kept: str = field(default="float16", kw_only=True)
-    continuous: bool = field(default=True, kw_only=True)
-
-    def most_telling(self, inputs: NDArray[np.float32], n: int) -> NDArray[np.intp]:
-        """The positions of the n inputs with most contrast, which say most to the eye, in their order."""
-        return np.sort(np.argsort(-self.contrast(inputs), kind="stable")[:n])
-
-
-@dataclass(frozen=True)
 class Column:
     """One column of a table, and the numbers that encode it in an input.
 
@@ -67,20 +38,73 @@ class Column:
         """Place behind its last number."""
         return self.first + max(1, len(self.words))
 
+    def said(self, row: NDArray[Any]) -> str:
+        """What a row ``(n,)`` says in this column: a word, or a number in the units of the column."""
+        if self.words:
+            return self.words[int(np.argmax(row[self.first : self.stop]))]
+        return f"{self.low + float(row[self.first]) * (self.high - self.low):.4g}"
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A kind of input.
+
+    Attributes:
+        name: One word for the kind; a metric states the kinds that it can score.
+        spec: From the lengths of the axes of one input to its shape, type and range.
+        contrast: ``(N, *input.shape)`` -> ``(N,)``: how much there is to see in each input.
+        pixels: ``(N, *input.shape)`` -> the same inputs as ``(N, C, H, W)`` uint8, to be drawn.
+        floor: The attacker's inputs ``(N, *input.shape)`` -> the best guess of whoever has seen no release.
+        one: A word for one input, and its plural.
+        kept: The type in numpy in which reconstructions are kept.
+        continuous: Whether an input can change by a little, so that a head has derivatives.
+        columns: The columns of a table; none where the inputs are no rows, or nobody knows their columns.
+    """
+
+    name: str
+    spec: Callable[..., TensorSpec]
+    contrast: Callable[[NDArray[Any]], NDArray[np.float32]]
+    pixels: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+    floor: Callable[[NDArray[Any]], NDArray[Any]] = field(default=lambda inputs: inputs.mean(axis=0), kw_only=True)
+    one: tuple[str, str] = field(default=("image", "images"), kw_only=True)
+    kept: str = field(default="float16", kw_only=True)
+    continuous: bool = field(default=True, kw_only=True)
+    columns: tuple[Column, ...] = field(default=(), kw_only=True)
+
+    def most_telling(self, inputs: NDArray[np.float32], n: int) -> NDArray[np.intp]:
+        """The positions of the n inputs with most contrast, which say most to the eye, in their order."""
+        return np.sort(np.argsort(-self.contrast(inputs), kind="stable")[:n])
+
 
 def _row_spec(n: int) -> TensorSpec:
     """The specification of a row of a table, whose columns are scaled to [0, 1]."""
     return TensorSpec((n,), "float32", 0.0, 1.0)
 
 
-TABLE = Modality(
-    "table",
-    spec=_row_spec,
-    contrast=lambda rows: rows.std(axis=1),
-    pixels=lambda rows: np.rint(rows[:, None, None] * 255).astype(np.uint8),
-    one=("row", "rows"),
-)
-"""Rows of a table, drawn as a line of gray pixels."""
+def _usual_row(rows: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
+    """The most frequent word and the median of each column; the mean row where the columns are not known."""
+    usual: NDArray[Any] = np.median(rows, axis=0).astype(rows.dtype) if columns else rows.mean(axis=0)
+    for part in (slice(column.first, column.stop) for column in columns if column.words):
+        counts = rows[:, part].sum(0)
+        usual[part] = np.arange(len(counts)) == counts.argmax()
+    return usual
+
+
+def table(columns: tuple[Column, ...]) -> Modality:
+    """Rows of a table with these columns; a page writes them, and draws them where it must as a line of gray pixels."""
+    return Modality(
+        "table",
+        spec=_row_spec,
+        contrast=lambda rows: rows.std(axis=1),
+        pixels=lambda rows: np.rint(rows[:, None, None] * 255).astype(np.uint8),
+        floor=lambda rows: _usual_row(rows, columns),
+        one=("row", "rows"),
+        columns=columns,
+    )
+
+
+TABLE = table(())
+"""Rows of numbers whose columns nobody knows."""
 
 IMAGE = Modality(
     "image",

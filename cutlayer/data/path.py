@@ -1,4 +1,4 @@
-"""Data of one's own by its path: a folder of images, a file of arrays, a folder that torchvision downloaded."""
+"""Data of one's own by its path: a folder of images, a file of arrays or of a table, a download of torchvision."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from cutlayer.data.downloads import open_download
 from cutlayer.data.folder import open_folder
 from cutlayer.data.listing import visible
 from cutlayer.data.missing import GRAPH_FILES, Graphs
+from cutlayer.data.rows import open_table
 from cutlayer.data.splits import Splits
 from cutlayer.errors import DataError
 
 ARRAYS = (".npz", ".npy")
+TABLES = (".csv",)
+ACCEPTED = "a folder of images, an .npz or .npy file, or a table as .csv"
 
 
 class Read(Protocol):
@@ -50,7 +53,7 @@ def open_path(
     """The four parts of what lies at a path; images are read when they are asked for.
 
     Args:
-        path: A folder, or an .npz or .npy file.
+        path: A folder, an .npz or .npy file, or a table as .csv.
         name: Name of the data set.
         seed: Decides which image goes to which part. The same seed gives the same parts everywhere.
         shape: ``(C, H, W)`` of the inputs: images of another size are scaled until the shorter side fits, and cropped
@@ -62,11 +65,13 @@ def open_path(
         DataError: There is nothing, or nothing that can be read as images.
     """
     if not path.exists():
-        raise DataError(f"There is no file or folder {path}; name a folder of images, or an .npz or .npy file.")
+        raise DataError(f"There is no file or folder {path}; name {ACCEPTED}.")
     if path.is_file() and path.suffix.lower() in GRAPH_FILES:
         raise DataError(f"{path} is a file of a graph. {Graphs.explanation}")
+    if path.is_file() and path.suffix.lower() in TABLES:
+        return open_table(path, name, seed)
     if path.is_file() and path.suffix.lower() not in ARRAYS:
-        raise DataError(f"{path} is a file; name a folder of images, or an .npz or .npy file.")
+        raise DataError(f"{path} is a file; name {ACCEPTED}.")
     if path.is_file() or (path / "x.npy").is_file():
         return open_arrays(path, name, seed, shape)
     return open_download(path, name, seed) or open_folder(path, name, seed, shape, otherwise)
@@ -82,7 +87,7 @@ def identity(path: Path) -> str:
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise DataError(f"There is no file or folder {path}; name a folder of images, or an .npz or .npy file.")
+        raise DataError(f"There is no file or folder {path}; name {ACCEPTED}.")
     files = [path] if path.is_file() else visible(path)
     listing = [(file, file.stat()) for file in files]
     return _hash(path, tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in listing))

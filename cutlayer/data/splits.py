@@ -114,7 +114,6 @@ class Splits:
             another one; None where their mean is it.
         words: The token of each id, where the inputs are tokens.
         tokenizer: What makes tokens of text, the content of a `tokenizer.json`; empty where the inputs are no tokens.
-        columns: The columns, where the inputs are rows of a table.
     """
 
     name: str
@@ -129,7 +128,6 @@ class Splits:
     usual: NDArray[np.float32] | None = field(default=None, kw_only=True)
     words: tuple[str, ...] = field(default=(), kw_only=True)
     tokenizer: str = field(default="", kw_only=True)
-    columns: tuple[Column, ...] = field(default=(), kw_only=True)
 
     @property
     def parts(self) -> dict[str, Dataset]:
@@ -140,6 +138,11 @@ class Splits:
     def modality(self) -> Modality:
         """The kind of the inputs, the same in all parts."""
         return self.train.modality
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns, where the inputs are rows of a table."""
+        return self.modality.columns
 
     @property
     def floor(self) -> NDArray[Any]:

@@ -124,11 +124,12 @@ def check_rebuild(attacks: Sequence[Named], data: Splits) -> None:
     """
     kind = data.modality.name
     for named in attacks:
-        if kind not in ATTACKS.load(named.name).rebuilds:
+        chosen = ATTACKS.make(named.name, **named.options)
+        if part := next((part for part in chosen.parts if kind not in part.rebuilds), None):
             able = ", ".join(name for name in ATTACKS if kind in ATTACKS.load(name).rebuilds)
+            why = "does not rebuild" if part is chosen else f"begins with {type(part).__name__}, which does not rebuild"
             raise ConfigError(
-                f"The attack {named.label} does not rebuild {data.modality.one[1]}, which {data.name} has; choose from "
-                f"{able}."
+                f"The attack {named.label} {why} {data.modality.one[1]}, which {data.name} has; choose from {able}."
             )
 
 
@@ -294,7 +295,7 @@ def attack(
         rows.append(AttackRecord(
             attack=ATTACKS.label(named.name), label=named.label, access=attack.needs.name, deployment=where,
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
-            leakage_gain=scored.leakage_gain,
+            leakage_gain=scored.leakage_gain, columns=scored.columns,
         ))  # fmt: skip
         look_up(where, -DISTANCES[truth.modality.name](images, candidates(truth)), truth, PIXELS)
     if truth is not None and type(attack).identify is not Attack.identify:

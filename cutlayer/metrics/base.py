@@ -12,6 +12,7 @@ from cutlayer.metrics.weights import WeightsFile
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cutlayer.data.modality import Column
     from cutlayer.metrics.judge import Judge
 
 
@@ -23,11 +24,13 @@ class Context:
         prior: The mean of the attacker's own images, ``(*input.shape)``: the guess of who has seen no release.
         labels: The true classes of the originals and of the candidates, ``(max(N, M),)``.
         judge: An evaluation classifier.
+        columns: The columns of a table.
     """
 
     prior: Tensor | None = None
     labels: Tensor | None = None
     judge: Judge | None = None
+    columns: tuple[Column, ...] | None = None
 
 
 @dataclass(frozen=True)

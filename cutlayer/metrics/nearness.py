@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cutlayer.metrics.columns import wrong_share as wrong_columns
 from cutlayer.metrics.identification import squared_distances
 from cutlayer.metrics.image import mse
 from cutlayer.metrics.tokens import differing, wrong_share
@@ -12,8 +14,18 @@ from cutlayer.metrics.tokens import differing, wrong_share
 if TYPE_CHECKING:
     from torch import Tensor
 
-ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"image": mse, "table": mse, "tokens": wrong_share}
-"""By the name of the modality: reconstructions and originals, ``(N, ...)`` each, to the error of each, ``(N,)``."""
+    from cutlayer.data.modality import Modality
+
+
+def error_of(modality: Modality) -> Callable[[Tensor, Tensor], Tensor]:
+    """From reconstructions and originals of this kind, ``(N, ...)`` each, to the error of each, ``(N,)``.
+
+    Of sentences it is the share of wrong tokens, of rows of a table that of wrong columns, else the mean squared error.
+    """
+    if modality.columns:
+        return partial(wrong_columns, columns=modality.columns)
+    return wrong_share if modality.name == "tokens" else mse
+
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "image": squared_distances,

@@ -3,8 +3,10 @@
 The attacker is given all that could help: the head, the defense, and N candidates, one of which was sent. With each
 candidate equally likely, the most likely one is the best guess, so that its rate of success bounds every attacker's
 identification rate. The mean of the candidates, weighted by how likely each is after what arrived, has the least mean
-squared error of all reconstructions; its leakage gain bounds that of whoever knows less than the candidates. (Both are
-textbook facts of Bayesian decisions: C. P. Robert, "The Bayesian Choice", 2007, chapter 2.)
+squared error of all reconstructions; its leakage gain bounds that of whoever knows less than the candidates. Of a row
+of a table, whose error is the share of wrong columns, it is the likeliest word of each column, and the number within
+whose tolerance the likeliest numbers lie. (All are textbook facts of Bayesian decisions: C. P. Robert, "The Bayesian
+Choice", 2007, chapter 2.)
 
 Both figures are measured on simulated releases, and stated with one-sided bounds of 95 %: that of the identification
 rate is exact (Clopper and Pearson, Biometrika, 1934), that of the leakage gain a percentile bootstrap over the inputs.
@@ -27,13 +29,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
+from cutlayer.data.modality import IMAGE, Modality
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.shared.density import Density
-from cutlayer.metrics.image import mse
 from cutlayer.metrics.interval import exact_proportion
 from cutlayer.metrics.leakage import leakage_gain
+from cutlayer.metrics.nearness import error_of
 from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.progress import track
 from cutlayer.records.run import Ceiling, CeilingAt, Estimate
@@ -67,8 +71,7 @@ def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: in
     Args:
         defense: The defense, ready to protect.
         head: The head as deployed.
-        data: The candidates are its first private inputs, at most `CANDIDATES`; the mean auxiliary input is the floor
-            of the leakage gain.
+        data: The candidates are its first private inputs, at most `CANDIDATES`; its floor is that of the leakage gain.
         n_private: Private inputs that are attacked. The figures are means over these.
         seed: Seed of the simulated noise and of the bootstrap.
     """
@@ -82,11 +85,18 @@ def ceiling(defense: Defense, head: Half, data: Splits, n_private: int, seed: in
     density = defense.density(np.concatenate(parts))
     assert density is not None
     floor = data.floor
-    bound = ceiling_of(density, inputs, floor, min(n_private, len(inputs)), seed)
+    bound = ceiling_of(density, inputs, floor, min(n_private, len(inputs)), seed, data.modality)
     return bound if defense.random else _repeated(bound)
 
 
-def ceiling_of(density: Density, inputs: NDArray[np.float32], floor: NDArray[np.float32], n: int, seed: int) -> Ceiling:
+def ceiling_of(
+    density: Density,
+    inputs: NDArray[np.float32],
+    floor: NDArray[np.float32],
+    n: int,
+    seed: int,
+    modality: Modality = IMAGE,
+) -> Ceiling:
     """The ceiling where a release of each of N candidates follows a density.
 
     Args:
@@ -95,9 +105,11 @@ def ceiling_of(density: Density, inputs: NDArray[np.float32], floor: NDArray[np.
         floor: The reconstruction of whoever has learned nothing, ``(*input.shape,)``.
         n: The first n candidates are sent, one after the other, and the figures are means over these.
         seed: Seed of the simulated noise and of the bootstrap.
+        modality: The kind of the inputs, which says what the error of a reconstruction is.
     """
-    attacker, rng = _Attacker.of(density, inputs), np.random.default_rng(seed)
-    floor_errors = np.square(inputs[:n].reshape(n, -1) - floor.ravel(), dtype=np.float64).mean(axis=1)
+    attacker, rng = _Attacker.of(density, inputs, modality), np.random.default_rng(seed)
+    originals = torch.from_numpy(inputs[:n])
+    floor_errors = error_of(modality)(torch.from_numpy(floor).expand_as(originals), originals).double().numpy()
     at, rates = list[CeilingAt](), dict[int, float]()
     for n_releases in RELEASES:
         if not attacker.is_reduced and at and at[-1].identified.value == 1:
@@ -130,6 +142,7 @@ class _Attacker:
         candidates: ``(U, *input.shape)``.
         place: The candidate that each input is, ``(N,)``.
         is_reduced: Whether `density` is that of a few directions, so that guesses are cheap.
+        modality: The kind of the candidates.
     """
 
     density: Density
@@ -137,9 +150,10 @@ class _Attacker:
     candidates: Tensor
     place: NDArray[np.intp]
     is_reduced: bool
+    modality: Modality
 
     @classmethod
-    def of(cls, density: Density, inputs: NDArray[np.float32]) -> _Attacker:
+    def of(cls, density: Density, inputs: NDArray[np.float32], modality: Modality) -> _Attacker:
         """The attacker of these inputs, equal ones of which are one candidate."""
         _, first, place, times = _distinct(inputs)
         mean, scale = torch.as_tensor(density.mean), torch.as_tensor(density.scale, dtype=torch.float64)
@@ -150,7 +164,7 @@ class _Attacker:
             _, alike, group, _ = _distinct(density.mean.numpy())
             reduced = reduced.at(torch.from_numpy(alike[group]))
         candidates = torch.from_numpy(inputs[first])
-        return cls(reduced or density, torch.from_numpy(times).log(), candidates, place, reduced is not None)
+        return cls(reduced or density, torch.from_numpy(times).log(), candidates, place, reduced is not None, modality)
 
     def trials(self, n: int, n_releases: int) -> int:
         """Simulated guesses for this number of releases of n inputs; 0 where too few are possible in a short time."""
@@ -166,8 +180,8 @@ class _Attacker:
         """Guess which inputs were sent, from so many releases of each.
 
         Returns:
-            The chance that the best guess is right, and the mean squared error of the best reconstruction, ``(T,)``
-            each for T inputs sent.
+            The chance that the best guess is right, and the error of the best reconstruction, ``(T,)`` each for T
+            inputs sent.
         """
         rng, density = torch.Generator().manual_seed(seed), self.density
         if self.is_reduced:
@@ -181,9 +195,24 @@ class _Attacker:
             scores = density.log_density_of_releases(releases) + self.log_prior
             best = scores >= scores.amax(1, keepdim=True) - TIED
             hits[rows] = best[range(len(true)), true] / best.sum(1)
-            rebuilt = scores.softmax(1).float() @ self.candidates.flatten(1)
-            errors[rows] = mse(rebuilt, self.candidates[true].flatten(1))
+            rebuilt = self._best_guess(scores.softmax(1).float())
+            errors[rows] = error_of(self.modality)(rebuilt, self.candidates[true])
         return hits, errors
+
+    def _best_guess(self, chances: Tensor) -> Tensor:
+        """The reconstructions with the least expected error, where each candidate has these chances, ``(T, U)``."""
+        rebuilt: Tensor = (chances @ self.candidates.flatten(1)).unflatten(1, self.candidates.shape[1:])
+        for column in self.modality.columns:
+            if column.words:
+                continue  # the mean of the candidates is the chance of each word
+            numbers, order = self.candidates[:, column.first].sort()
+            reach = 2 * column.tolerance / (column.high - column.low)
+            # What lies between a candidate and the last that is right together with it.
+            last = torch.searchsorted(numbers, numbers + reach, right=True) - 1
+            sums = functional.pad(chances[:, order].cumsum(1), (1, 0))
+            first = (sums[:, last + 1] - sums[:, :-1]).argmax(1)
+            rebuilt[:, column.first] = (numbers[first] + numbers[last[first]]) / 2
+        return rebuilt
 
 
 def _distinct(rows: NDArray[Any]) -> tuple[NDArray[Any], ...]:

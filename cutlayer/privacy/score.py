@@ -12,12 +12,13 @@ from torch import Tensor
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Context
+from cutlayer.metrics.columns import right_columns
 from cutlayer.metrics.interval import bootstrap, exact_proportion
 from cutlayer.metrics.judge import Judge
 from cutlayer.metrics.leakage import leakage_gain
-from cutlayer.metrics.nearness import ERRORS
+from cutlayer.metrics.nearness import error_of
 from cutlayer.privacy.identification import candidates
-from cutlayer.records.run import Estimate
+from cutlayer.records.run import ColumnRecord, Estimate
 from cutlayer.registry import METRICS, STANDARD_METRICS
 
 
@@ -69,15 +70,17 @@ class Score:
         n: Number of reconstructions.
         metrics: Mean score by the name of the metric; NaN where its file of weights is missing, or there
             is no evaluation classifier.
-        leakage_gain: Share of the mean input's error that was removed.
+        leakage_gain: Share of the error of the floor (`Splits.floor`) that was removed; see `error_of`.
         per_input: Score of each reconstruction by the name of the metric, ``(n,)`` each; none of a metric that scores
             all of them together.
+        columns: How often each column is right; none where the inputs are no rows of a table.
     """
 
     n: int
     metrics: dict[str, Estimate]
     leakage_gain: Estimate
     per_input: dict[str, NDArray[np.float64]]
+    columns: tuple[ColumnRecord, ...] = ()
 
 
 NO_MORE = Chosen()
@@ -104,11 +107,11 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
     prior = torch.from_numpy(data.floor)
     labels = data.private.labels[: max(len(originals), len(pool))]
     known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
-    context = Context(prior=prior, labels=known, judge=chosen.judge)
+    context = Context(prior=prior, labels=known, judge=chosen.judge, columns=data.columns or None)
     estimates, scores = dict[str, Estimate](), dict[str, NDArray[np.float64]]()
     for name in dict.fromkeys((*STANDARD_METRICS, *chosen.names)):
         metric, label = METRICS.load(name), METRICS.label(name)
-        if data.modality.name not in metric.modalities:
+        if data.modality.name not in metric.modalities or ("columns" in metric.needs and not data.columns):
             continue
         lacks = any(getattr(context, need) is None for need in metric.needs)
         if lacks or (metric.weights is not None and metric.weights.found(chosen.weights_root) is None):
@@ -127,15 +130,20 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
         scores[label] = scored
         share = metric.of_yes_or_no
         estimates[label] = exact_proportion(int(scored.sum()), len(scored)) if share else _mean(scored, seed)
-    error = ERRORS[data.modality.name]
+    error = error_of(data.modality)
     errors, floor_errors = (
         error(inputs, originals).numpy() for inputs in (reconstructions, prior.expand_as(originals))
     )
+    right = right_columns(reconstructions, originals, data.columns).sum(0).tolist() if data.columns else []
     return Score(
         n=len(reconstructions),
         metrics=estimates,
         leakage_gain=leakage_gain(errors, floor_errors, seed),
         per_input=scores,
+        columns=tuple(
+            ColumnRecord(name=column.name, right=exact_proportion(count, len(originals)))
+            for column, count in zip(data.columns, right, strict=True)
+        ),
     )
 
 

@@ -53,7 +53,7 @@ def score_updates(
     scored = score(images, _first(originals, data), seed)
     metrics = dict(scored.metrics)
     n = scored.n
-    if data.modality is TABLE:
+    if data.modality.name == TABLE.name:
         rows = data.auxiliary.inputs
         right = features_right(images, originals, features(rows), torch.from_numpy(rows.std(0)))
         metrics["features"] = bootstrap(right.double().mean(1).numpy(), seed)

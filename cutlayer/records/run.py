@@ -64,6 +64,14 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ColumnRecord:
+    """How often a column of a table was read rightly: a word, or a number within the tolerance of its column."""
+
+    name: str
+    right: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttackRecord:
     """What one attack achieved on one deployment.
 
@@ -75,6 +83,7 @@ class AttackRecord:
         metrics: Mean score by the name of the metric.
         leakage_gain: Share of the mean image's error that it removed.
         published: Values of the literature for this attack and cut; None where the plan states none.
+        columns: How often each column of a table was read rightly, in their order; none where the inputs are no rows.
     """
 
     attack: str
@@ -88,6 +97,7 @@ class AttackRecord:
     metrics: dict[str, Estimate]
     leakage_gain: Estimate
     published: Published | None = None
+    columns: tuple[ColumnRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from cutlayer.metrics.nearness import DISTANCES, ERRORS
+from cutlayer.data.modality import tokens
+from cutlayer.metrics.nearness import DISTANCES, error_of
 from cutlayer.registry import METRICS
 
 
@@ -33,7 +34,7 @@ def test_known_scores(name):
 
 
 def test_what_stands_behind_the_end_does_not_count():
-    assert ERRORS["tokens"](NEAR, ORIGINALS).tolist() == pytest.approx([0.25, 0.0])
+    assert error_of(tokens(9))(NEAR, ORIGINALS).tolist() == pytest.approx([0.25, 0.0])
 
 
 def test_candidates_differ_by_their_places():

@@ -41,6 +41,7 @@ ROWS = {
     "convnet": Row(image_spec(3, 16, 12), "relu1", "relu3"),
     "mlp": Row(TABLE.spec(9), "relu1", "relu2"),
     "resnet20": Row(RGB, "layer1.0", "layer2.2"),
+    "ft_transformer": Row(TABLE.spec(9), "block1", "block2"),
     "text_transformer": Row(token_spec(7, 20), "block1", "block3"),
     "vgg11_bn": Row(RGB, "features.7", "features.7"),
     "vgg11_slim": Row(RGB, "features.3", "features.3"),

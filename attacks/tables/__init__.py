@@ -1,0 +1,1 @@
+"""Attacks on smashed data that read the columns of a row."""
