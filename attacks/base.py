@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cutlayer.attacks.queries import apart
 from cutlayer.attacks.view import SMASHED, Access, View
-from cutlayer.metrics.identification import squared_distances
+from cutlayer.metrics.nearness import distances
 
 
 @dataclass(kw_only=True)
@@ -116,7 +116,7 @@ class Attack:
         """Score how likely each candidate is to be the input behind what arrived.
 
         Unless overridden, the reconstruction is compared with the candidates: the score is the squared L2 distance in
-        pixels, negative.
+        pixels, or the number of tokens that differ, negative.
 
         Args:
             releases: ``(n_releases, N, *smashed.shape)``, the releases of each input.
@@ -125,7 +125,7 @@ class Attack:
         Returns:
             ``(N, M)``, greatest for the candidate that is most likely; equal scores are candidates not told apart.
         """
-        return -squared_distances(self.invert_releases(releases), candidates)
+        return -distances(self.invert_releases(releases), candidates)
 
 
 def unbiased(attack: Attack, view: View) -> Attack:

@@ -329,7 +329,7 @@ def attack(
     from cutlayer.attacks.base import Attack as AnyAttack
     from cutlayer.data.overlap import check_apart
     from cutlayer.defenses.base import deployed
-    from cutlayer.metrics.identification import squared_distances
+    from cutlayer.metrics.nearness import distances
     from cutlayer.privacy.identification import candidates, identification
     from cutlayer.privacy.score import score
     from cutlayer.privacy.view import view_of, watched
@@ -346,9 +346,9 @@ def attack(
         chosen.fit(seen)
         releases = np.stack([_arrived(wired, originals) for _ in range(chosen.n_releases)])
         arrived, pool = torch.from_numpy(releases).to(seen.device), candidates(data)
-        rebuilt = chosen.invert_releases(arrived).float().cpu() if chosen.reconstructs else None
+        rebuilt = chosen.invert_releases(arrived).to(pool.dtype).cpu() if chosen.reconstructs else None
         if rebuilt is not None and type(chosen).identify is AnyAttack.identify:
-            how, likely = PIXELS, -squared_distances(rebuilt, pool)
+            how, likely = PIXELS, -distances(rebuilt, pool)
         else:
             how, likely = WATCH_LIST, chosen.identify(arrived, pool.to(seen.device))
     label = Named(attack, options).label if isinstance(attack, str) else repr(attack)

@@ -369,6 +369,11 @@ METRICS = Registry(
         "exact": "cutlayer.metrics.tokens:EXACT",
         "columns-right": "cutlayer.metrics.columns:COLUMNS_RIGHT",
         "rows-exact": "cutlayer.metrics.columns:ROWS_EXACT",
+        "rouge-l": "cutlayer.metrics.tokens:ROUGE_L",
+        "bleu": "cutlayer.metrics.tokens:BLEU",
+        "known-tokens": "cutlayer.metrics.tokens:SEEN",
+        "new-tokens": "cutlayer.metrics.tokens:UNSEEN",
+        "embedding-cosine": "cutlayer.metrics.tokens:COSINE",
         "ms-ssim": "cutlayer.metrics.multiscale:MS_SSIM",
         "fsim": "cutlayer.metrics.fsim:FSIM",
         "avd": "cutlayer.metrics.variation:AVD",
@@ -385,7 +390,9 @@ METRICS = Registry(
     {"cutlayer.metrics.base:Metric": ()},
 )
 
-STANDARD_METRICS = ("mse", "psnr", "ssim", "identification", "token-accuracy", "exact", "columns-right", "rows-exact")
+STANDARD_METRICS = (
+    "mse", "psnr", "ssim", "identification", "token-accuracy", "exact", "rouge-l", "columns-right", "rows-exact",
+)  # fmt: skip
 """The metrics of every run, those of its kind of inputs. A plan names others: ``[measure] metrics``."""
 
 DEFENSES = Registry(
@@ -441,7 +448,10 @@ ATTACKS = Registry(
         "marginal": "cutlayer.attacks.tables.marginal:Marginal",
         "table-decoder": "cutlayer.attacks.tables.table_decoder:TableDecoder",
         "table-search": "cutlayer.attacks.tables.table_search:TableSearch",
+        "token-frequency": "cutlayer.attacks.tokens.token_frequency:TokenFrequency",
         "token-ridge": "cutlayer.attacks.tokens.token_ridge:TokenRidge",
+        "nearest-activation": "cutlayer.attacks.tokens.nearest_activation:NearestActivation",
+        "permuted-pairs": "cutlayer.attacks.tokens.permuted_pairs:PermutedPairs",
     },
     "cutlayer.attacks",
     {"cutlayer.attacks.base:Attack": ("invert or invert_releases or identify",)},

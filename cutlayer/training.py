@@ -7,6 +7,7 @@ head it is ``lambda images, rng: tail(defense.protect(head(images), rng))``.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,11 +166,20 @@ def predictions(
     model: nn.Module, data: Dataset, *, batch: int = 250, device: torch.device | None = None
 ) -> NDArray[np.int64]:
     """The class that the model gives to each sample, in float32, ``(N,)``."""
+    classes: NDArray[np.int64] = outputs(model, data.inputs, batch=batch, device=device).argmax(1)
+    return classes
+
+
+def outputs(
+    model: nn.Module, inputs: NDArray[Any], *, batch: int = 250, device: torch.device | None = None
+) -> NDArray[np.float32]:
+    """What the model gives for inputs ``(N, *input.shape)``, in eval mode and float32, ``(N, ...)``."""
     device = device or pick_device()
-    classes, layout = np.zeros(len(data), np.int64), fastest_layout(data.inputs.ndim)
+    layout = fastest_layout(inputs.ndim)
     model.eval()
     with placed(device, model), torch.inference_mode():
-        for first in range(0, len(data), batch):
-            inputs = torch.from_numpy(data.inputs[first : first + batch]).to(device, memory_format=layout)
-            classes[first : first + batch] = model(inputs).argmax(1).cpu().numpy()
-    return classes
+        parts = [
+            model(torch.from_numpy(inputs[first : first + batch]).to(device, memory_format=layout)).cpu().numpy()
+            for first in range(0, len(inputs), batch)
+        ]
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)

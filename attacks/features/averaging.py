@@ -36,7 +36,8 @@ class Averaging(Wrapping):
         options: Options of the wrapped attack; None for its defaults.
     """
 
-    plain_words = "averages several transmissions of the same picture to remove the noise"
+    plain_words = "averages several transmissions of the same input to remove the noise"
+    rebuilds = ("image", "table", "tokens")
 
     attack: str = "ridge"
     n_releases: Count = 16

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cutlayer.data.modality import tokens
 from cutlayer.data.parts import dealt
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.data.text import Tokenizer, open_tokenizer
@@ -59,7 +58,7 @@ def load(
     ids = opened.ids(texts, length)
     # Sentences that a tokenizer does not tell apart stay in one part.
     groups = np.unique(ids, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
-    data = Dataset(ids, np.array(labels, np.int64), tokens(len(opened.words)), groups)
+    data = Dataset(ids, np.array(labels, np.int64), opened.modality, groups)
     return Splits(
         "documentation", tuple(PACKAGES), *dealt([data], seed), words=opened.words, tokenizer=opened.text
     )  # fmt: skip

@@ -59,6 +59,8 @@ class Modality:
         kept: The type in numpy in which reconstructions are kept.
         continuous: Whether an input can change by a little, so that a head has derivatives.
         columns: The columns of a table; none where the inputs are no rows, or nobody knows their columns.
+        marks: Ids of the tokens that the tokenizer itself puts at known places, such as a beginning and an end. Nobody
+            has to read these, and no metric counts them.
     """
 
     name: str
@@ -70,6 +72,11 @@ class Modality:
     kept: str = field(default="float16", kw_only=True)
     continuous: bool = field(default=True, kw_only=True)
     columns: tuple[Column, ...] = field(default=(), kw_only=True)
+    marks: tuple[int, ...] = field(default=(), kw_only=True)
+
+    def unmarked(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """The same inputs with `PAD` in place of marks, ``(N, *input.shape)``: what counts as read or not."""
+        return np.where(np.isin(inputs, self.marks), PAD, inputs) if self.marks else inputs
 
     def most_telling(self, inputs: NDArray[np.float32], n: int) -> NDArray[np.intp]:
         """The positions of the n inputs with most contrast, which say most to the eye, in their order."""
@@ -120,17 +127,23 @@ def _most_frequent(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.full(ids.shape[1:], int(counts.argmax()) if len(counts) else PAD, np.int64)
 
 
-def tokens(vocabulary: int) -> Modality:
-    """Sequences of the ids of so many tokens, padded with `PAD`; they are written, not drawn."""
+def tokens(vocabulary: int, marks: tuple[int, ...] = ()) -> Modality:
+    """Sequences of the ids of so many tokens, padded with `PAD`; they are written, not drawn.
+
+    Args:
+        vocabulary: Number of ids, `PAD` among them.
+        marks: See `Modality.marks`.
+    """
     return Modality(
         TOKENS,
         spec=lambda length: token_spec(length, vocabulary),
         contrast=lambda ids: np.array([len(np.unique(row[row != PAD])) for row in ids], np.float32),
         pixels=lambda ids: np.zeros((len(ids), 1, 1, 1), np.uint8),
-        floor=_most_frequent,
+        floor=lambda ids: _most_frequent(np.where(np.isin(ids, marks), PAD, ids)),
         one=("sentence", "sentences"),
         kept="int32",
         continuous=False,
+        marks=marks,
     )
 
 

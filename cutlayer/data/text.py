@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.bounded import MOST_JSON_BYTES, read_text, reason
+from cutlayer.data.modality import Modality, tokens
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.sequences import PAD
 
@@ -68,6 +69,16 @@ class Tokenizer:
         size = 1 + max(opened.get_vocab(with_added_tokens=True).values())
         own = [opened.id_to_token(i) or "" for i in range(size)]
         return (*([""] * self.shift), *own)
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """The ids that stand in each sentence at known places, such as its beginning: those of an empty text."""
+        return tuple(int(i) + self.shift for i in self._opened.encode("").ids)
+
+    @property
+    def modality(self) -> Modality:
+        """The kind of inputs that this tokenizer makes."""
+        return tokens(len(self.words), self.marks)
 
     def ids(self, texts: Sequence[str], length: int) -> NDArray[np.int64]:
         """The ids of the tokens of each text, ``(N, length)``, padded; what is longer is cut off."""

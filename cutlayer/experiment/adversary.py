@@ -23,7 +23,7 @@ from cutlayer.defenses.base import Defense
 from cutlayer.errors import ConfigError, CutlayerError, WithheldError
 from cutlayer.foreign import shown
 from cutlayer.machine.memory import is_lack_of_memory
-from cutlayer.metrics.nearness import DISTANCES
+from cutlayer.metrics.nearness import distances
 from cutlayer.models.kept import Say
 from cutlayer.privacy.identification import candidates, identification
 from cutlayer.privacy.releases import Releases
@@ -297,7 +297,7 @@ def attack(
             n_releases=attack.n_releases, fit_s=fit_s, invert_s=invert_s, n=scored.n, metrics=scored.metrics,
             leakage_gain=scored.leakage_gain, columns=scored.columns,
         ))  # fmt: skip
-        look_up(where, -DISTANCES[truth.modality.name](images, candidates(truth)), truth, PIXELS)
+        look_up(where, -distances(images, candidates(truth)), truth, PIXELS)
     if truth is not None and type(attack).identify is not Attack.identify:
         # What arrived in all deployments at once: the attack encodes each candidate once.
         together = np.concatenate([arrived[: attack.n_releases] for arrived in released.values()], 1)

@@ -261,8 +261,10 @@ def run(
     )  # fmt: skip
     seen = {entry.deployment.label: entry.seen for entry in observed}
     metrics = Chosen(experiment.measure.metrics, weights_root)
-    if metrics.need_a_judge:
+    if metrics.need("judge", data.modality.name):
         metrics = replace(metrics, judge=judge(experiment, data, runs, weights_root, say))
+    if metrics.need("embed", data.modality.name):
+        metrics = replace(metrics, embed=lambda inputs: torch.from_numpy(training.outputs(baseline, inputs.numpy())))
     achieved, failed = adversary.attack_all(attacks, view_for, seen, data, metrics, folder / "attacks", say)
     ends["attack"] = time.perf_counter()
 

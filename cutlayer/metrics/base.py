@@ -25,12 +25,16 @@ class Context:
         labels: The true classes of the originals and of the candidates, ``(max(N, M),)``.
         judge: An evaluation classifier.
         columns: The columns of a table.
+        seen: Which tokens occur in the attacker's own sentences, by id.
+        embed: The vectors of a model for inputs, ``(N, *input.shape)`` to ``(N, D)``.
     """
 
     prior: Tensor | None = None
     labels: Tensor | None = None
     judge: Judge | None = None
     columns: tuple[Column, ...] | None = None
+    seen: Tensor | None = None
+    embed: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ def error_of(modality: Modality) -> Callable[[Tensor, Tensor], Tensor]:
     return wrong_share if modality.name == "tokens" else mse
 
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "image": squared_distances,
-    "table": squared_distances,
-    "tokens": differing,
-}
-"""By the name of the modality: ``(N, ...)`` and ``(M, ...)`` to how far each is from each, ``(N, M)``."""
+def distances(reconstructions: Tensor, candidates: Tensor) -> Tensor:
+    """How far each reconstruction is from each candidate, ``(N, ...)`` and ``(M, ...)`` to ``(N, M)``.
+
+    The squared L2 distance of images and rows; of sentences, whose tokens are whole numbers, how many tokens differ.
+    """
+    far = squared_distances if candidates.is_floating_point() else differing
+    return far(reconstructions, candidates)

@@ -1,5 +1,6 @@
 """How near reconstructions come to the truth. Nothing here can see a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cutlayer.data.modality import TOKENS
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Context
@@ -30,16 +32,17 @@ class Chosen:
         names: Names in the registry, or of the user's own.
         weights_root: Folder of published weights; see `cutlayer.metrics.weights.weights_root`.
         judge: The evaluation classifier; None where there is none.
+        embed: The vectors of a model for inputs, ``(N, *input.shape)`` to ``(N, D)``; None where there is none.
     """
 
     names: tuple[str, ...] = ()
     weights_root: Path | None = None
     judge: Judge | None = None
+    embed: Callable[[Tensor], Tensor] | None = None
 
-    @property
-    def need_a_judge(self) -> bool:
-        """Whether a metric needs an evaluation classifier."""
-        return any("judge" in METRICS.load(name).needs for name in self.names)
+    def need(self, what: str, modality: str) -> bool:
+        """Whether a metric of this kind of inputs takes this field of `Context`: ``judge``, or ``embed``."""
+        return any(what in metric.needs and modality in metric.modalities for metric in map(METRICS.load, self.names))
 
     def notes(self, n: int, *, judged: bool) -> list[str]:
         """What to know of the scores of n reconstructions: metrics that are left out, and biased ones.
@@ -102,12 +105,15 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
         ConfigError: A metric of the user's own gives something else than a score for each reconstruction, or a file of
             weights is damaged.
     """
-    originals = torch.from_numpy(data.private.inputs[: len(reconstructions)])
+    originals = torch.from_numpy(data.modality.unmarked(data.private.inputs[: len(reconstructions)]))
     pool = candidates(data)
     prior = torch.from_numpy(data.floor)
     labels = data.private.labels[: max(len(originals), len(pool))]
     known = None if (labels == NO_CLASS).any() else torch.from_numpy(labels)
-    context = Context(prior=prior, labels=known, judge=chosen.judge, columns=data.columns or None)
+    context = Context(
+        prior=prior, labels=known, judge=chosen.judge, columns=data.columns or None, seen=_seen(data),
+        embed=chosen.embed,
+    )  # fmt: skip
     estimates, scores = dict[str, Estimate](), dict[str, NDArray[np.float64]]()
     for name in dict.fromkeys((*STANDARD_METRICS, *chosen.names)):
         metric, label = METRICS.load(name), METRICS.label(name)
@@ -145,6 +151,15 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
             for column, count in zip(data.columns, right, strict=True)
         ),
     )
+
+
+def _seen(data: Splits) -> Tensor | None:
+    """Which tokens occur in the attacker's own sentences, by id; None where inputs are no tokens."""
+    if data.modality.name != TOKENS:
+        return None
+    seen = torch.zeros(int(data.input.high or 0) + 1, dtype=torch.bool)
+    seen[torch.from_numpy(np.unique(data.auxiliary.inputs))] = True
+    return seen
 
 
 def _mean(scores: NDArray[np.float64], seed: int) -> Estimate:

@@ -66,7 +66,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
 
     from cutlayer import registry
     from cutlayer.attacks.view import Access
-    from cutlayer.metrics.identification import squared_distances
+    from cutlayer.metrics.nearness import distances
     from cutlayer.privacy.ceiling import ceiling
     from cutlayer.privacy.identification import candidates, identification
     from cutlayer.privacy.releases import Releases
@@ -87,8 +87,8 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
         for name, options in ATTACKS.items():
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
-            images = attack.invert(arrived).float().cpu()
-            gains[name], likely[name] = score(images, splits, seed).leakage_gain, -squared_distances(images, pool)
+            images = attack.invert(arrived).to(pool.dtype).cpu()
+            gains[name], likely[name] = score(images, splits, seed).leakage_gain, -distances(images, pool)
         listed = registry.ATTACKS.make(LISTED)
         listed.fit(seen)
         likely[LISTED] = listed.identify(arrived[None], pool.to(seen.device))

@@ -21,9 +21,16 @@ data = "documentation"
 model = "text_transformer"
 cut = "block1"
 training = {epochs = 1, images = 400}
-measure = {count = 12, private = 16, auxiliary = 300, warmup = 2}
 deployment = [{transport = "zmq", head = "onnx"}, {transport = "grpc", head = "torch"}]
-attack = [{name = "token-ridge"}]
+attack = [
+    {name = "token-frequency"}, {name = "token-ridge"}, {name = "nearest-activation"}, {name = "permuted-pairs"},
+]
+[measure]
+count = 12
+private = 16
+auxiliary = 300
+warmup = 2
+metrics = ["bleu", "known-tokens", "embedding-cosine"]
 """
 
 
@@ -49,10 +56,16 @@ def test_what_was_read_is_scored_as_tokens(run):
     result = run.result
     assert result.modality == "tokens"
     assert {row.deployment for row in result.privacy} == {"zmq-onnx", "grpc-torch"}
-    for row in result.privacy:
-        assert set(row.metrics) == {"token-accuracy", "exact"}
-        assert row.metrics["token-accuracy"].value > 0.5
-        assert row.leakage_gain.value > 0.5
+    own = {"token-accuracy", "exact", "rouge-l", "bleu", "known-tokens", "embedding-cosine"}
+    read = {row.label: row for row in result.privacy}
+    assert all(set(row.metrics) == own for row in result.privacy)
+    for name in ("token-ridge", "nearest-activation"):
+        assert read[name].metrics["token-accuracy"].value > 0.9
+        assert read[name].metrics["embedding-cosine"].value > 0.9
+        assert read[name].leakage_gain.value > 0.9
+    assert read["token-frequency"].leakage_gain.value == 0
+    floor, control = (read[name].metrics["token-accuracy"].value for name in ("token-frequency", "permuted-pairs"))
+    assert control < floor + 0.1
     assert (result.spectrum, result.predictors) == (None, None)
     assert all(record.top_1.value > 0.9 for record in result.identification if record.how == "watch list")
 

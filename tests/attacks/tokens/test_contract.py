@@ -2,13 +2,17 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
 from cutlayer.attacks.base import Attack
+from cutlayer.attacks.tokens.words import embedding, frame, vectors
 from cutlayer.attacks.view import Access
+from cutlayer.data.modality import tokens
+from cutlayer.data.splits import Dataset
 from cutlayer.defenses.gaussian_noise import GaussianNoise
-from cutlayer.errors import WithheldError
+from cutlayer.errors import ConfigError, WithheldError
 from cutlayer.metrics.identification import ranks, shares
 from cutlayer.metrics.tokens import right_share
 from cutlayer.registry import ATTACKS
@@ -31,7 +35,20 @@ class Row(NamedTuple):
         return ATTACKS.make(self.name, **self.options)
 
 
-ROWS = [Row("token-ridge", {}, 0.75), Row("watch-list", {}), Row("watch-list", {"n_releases": 2, "n_queries": 3})]
+ROWS = [
+    Row("token-frequency", {}),
+    Row("token-ridge", {}, 0.98),
+    Row("token-ridge", {"words": "model"}, 0.99),
+    Row("token-ridge", {"words": "none"}, 0.75),
+    Row("nearest-activation", {}, 0.99),
+    Row("nearest-activation", {"words": "model"}, 0.99),
+    Row("nearest-activation", {"words": "none"}, 0.97),
+    Row("permuted-pairs", {}),
+    Row("permuted-pairs", {"attack": "nearest-activation", "options": {"words": "none"}}),
+    Row("averaging", {"attack": "token-ridge", "n_releases": 2}, 0.98),
+    Row("watch-list", {}),
+    Row("watch-list", {"n_releases": 2, "n_queries": 3}),
+]
 PRIVATE = sentences(24, seed=2)
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
 each_that_reads = pytest.mark.parametrize(
@@ -89,7 +106,7 @@ def test_scores_each_candidate_for_each_input(row):
     assert scores.isfinite().all()
 
 
-@each
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.make().is_floor], ids=lambda row: repr(row.make()))
 def test_names_the_sentence_that_was_sent(row):
     view, attack = view_of(head()), row.make()
     attack.fit(view)
@@ -128,3 +145,58 @@ def test_padding_changes_nothing_that_is_sent():
         torch.testing.assert_close(model(one)[:, : short.shape[1]], model(short))
         assert not model(one)[:, short.shape[1] :].any()
     assert torch.equal(query_of(model)(one)[:, short.shape[1] :], torch.zeros_like(model(one)[:, short.shape[1] :]))
+
+
+def test_the_control_refuses_what_does_not_learn_from_pairs():
+    with pytest.raises(ConfigError, match=r"permuted-pairs.attack must be one of token-ridge, .* not 'watch-list'"):
+        ATTACKS.make("permuted-pairs", attack="watch-list")
+
+
+@pytest.mark.parametrize("name", ["token-ridge", "nearest-activation"])
+def test_unknown_word_vectors_are_refused(name):
+    with pytest.raises(ConfigError, match=rf"{name}.words must be one of model, asked, none, not 'all'"):
+        ATTACKS.make(name, words="all")
+
+
+def test_a_head_without_embeddings_has_no_word_vectors():
+    class Bare(torch.nn.Module):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return torch.stack([ids.float()] * 16, 2)
+
+    with pytest.raises(ConfigError, match=r"The head embeds no tokens, .* set words to asked or none"):
+        ATTACKS.make("token-ridge", words="model").fit(view_of(Bare()))
+
+
+def test_the_embedding_of_the_words_is_found_beside_that_of_the_places():
+    model = head()
+    found = embedding(model, VOCABULARY, torch.device("cpu"))
+    assert torch.equal(found, model[0].token.weight)
+
+
+def test_words_that_the_attacker_never_saw_are_read_where_their_vectors_are_known():
+    view = view_of(head())
+    own = view.auxiliary
+    rare = 9
+    without = own.at(np.flatnonzero(~(own.inputs == rare).any(1)))
+    asked = PRIVATE[PRIVATE.eq(rare).any(1)]
+    for words, found in (("none", False), ("asked", True), ("model", True)):
+        attack = ATTACKS.make("nearest-activation", words=words)
+        attack.fit(view.with_auxiliary(without))
+        ids = attack.invert(view.query(asked))
+        assert bool((ids[asked.eq(rare)] == rare).all()) == found
+
+
+def test_marks_are_put_around_a_word_that_is_asked_for():
+    own = torch.tensor([[38, 5, 6, 39, 0, 0, 0], [38, 7, 39, 0, 0, 0, 0]])
+    view = view_of(head()).with_auxiliary(Dataset(own.numpy(), np.zeros(2, np.int64), tokens(VOCABULARY, (38, 39))))
+    assert frame(view) == ([38], [39])
+    expected = view.query(torch.tensor([[38, word, 39, 0, 0, 0, 0] for word in range(1, VOCABULARY)]))[:, 1]
+    torch.testing.assert_close(vectors("asked", view)[1:], expected)
+
+
+def test_the_floor_is_the_most_frequent_word_that_is_no_mark():
+    own = torch.tensor([[38, 5, 5, 39, 0, 0, 0], [38, 7, 39, 0, 0, 0, 0], [38, 8, 39, 0, 0, 0, 0]])
+    view = view_of(head()).with_auxiliary(Dataset(own.numpy(), np.zeros(3, np.int64), tokens(VOCABULARY, (38, 39))))
+    attack = ATTACKS.make("token-frequency")
+    attack.fit(view)
+    assert attack.invert(view.query(own[1:2])).tolist() == [[5, 5, 5, 0, 0, 0, 0]]
