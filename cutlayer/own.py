@@ -26,6 +26,9 @@ from cutlayer.foreign import shown
 FILE = re.compile(r"(.+\.py):([A-Za-z_]\w*)")
 _MODULE = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
+IN_FOLDER = "hf/"
+"""How the name of a model begins whose folder follows."""
+
 
 def is_own(name: str) -> bool:
     """Whether the name has the form of an attribute of a file or of a module."""
@@ -34,10 +37,19 @@ def is_own(name: str) -> bool:
 
 def resolved(name: str, folder: Path) -> str:
     """The name with the path of its file made absolute, a relative one from this folder; other names as they are."""
+    if place := in_folder(name):
+        path = folder / Path(place).expanduser()
+        # What is no folder is the name of an installed package.
+        return recordable(IN_FOLDER + os.path.abspath(path)) if path.is_dir() or "/" in place else name
     match = FILE.fullmatch(name)
     if not match:
         return name
     return recordable(f"{Path(os.path.abspath(folder / Path(match[1]).expanduser()))}:{match[2]}")
+
+
+def in_folder(name: str) -> str:
+    """The path of the folder that a name such as ``hf/models/minilm`` stands for; empty for other names."""
+    return name.removeprefix(IN_FOLDER) if name.startswith(IN_FOLDER) else ""
 
 
 def recordable(name: str) -> str:

@@ -242,6 +242,31 @@ class DataSets(Registry):
         return _imported(self[name])(name) if self.is_path(name) else super().load(name)
 
 
+class Models(Registry):
+    """Models, which also have ``hf/`` and the path of a folder with a language model as their name."""
+
+    def label(self, name: str) -> str:
+        """See `Registry`; of a folder the last part of its path."""
+        return (
+            own.IN_FOLDER + os.path.basename(os.path.abspath(own.in_folder(name)))
+            if own.in_folder(name)
+            else super().label(name)
+        )
+
+    def place(self, name: str) -> str:
+        """See `Registry`."""
+        return self.label(name) if own.in_folder(name) else super().place(name)
+
+    def identity(self, name: str) -> str:
+        """See `Registry`; of a folder the hash of its files, wherever it lies.
+
+        Raises:
+            ConfigError: There is no such folder, or its model is of a kind that is not read.
+        """
+        place = own.in_folder(name)
+        return f"hf#{_imported('cutlayer.models.text_folder:identity')(place)}" if place else super().identity(name)
+
+
 def _imported(place: str) -> Any:
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)
@@ -338,7 +363,7 @@ _TORCHVISION = [
     "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t",
 ]  # fmt: skip
 
-MODELS = Registry(
+MODELS = Models(
     "model",
     {
         "he_lenet": "cutlayer.models.he2019:lenet",
@@ -355,7 +380,7 @@ MODELS = Registry(
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
     },
     "cutlayer.models",
-    families={"timm/": "cutlayer.models.zoo:timm"},
+    families={"timm/": "cutlayer.models.zoo:timm", own.IN_FOLDER: "cutlayer.models.hugging_face:hugging_face"},
 )
 
 METRICS = Registry(

@@ -55,8 +55,8 @@ def token_spec(length: int, vocabulary: int) -> TensorSpec:
     return TensorSpec((length,), "int64", 0, vocabulary - 1)
 
 
-def image_shape(text: str) -> tuple[int, ...]:
-    """The ``(C, H, W)`` that a text states, such as ``3x32x32``.
+def input_shape(text: str) -> tuple[int, ...]:
+    """The ``(C, H, W)`` that a text states, such as ``3x32x32``, or the greatest length ``(T,)`` of sentences: ``64``.
 
     Raises:
         ConfigError: It is of another form.
@@ -65,8 +65,11 @@ def image_shape(text: str) -> tuple[int, ...]:
         shape = tuple(map(int, text.split("x")))
     except ValueError:
         shape = ()
-    if len(shape) != 3 or min(shape) < 1:
-        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {text!r:.80} was given.")
+    if len(shape) not in (1, 3) or min(shape) < 1:
+        raise ConfigError(
+            f"A shape has the form CxHxW, such as 3x32x32, or is the greatest length of sentences, such as 64; "
+            f"{text!r:.80} was given."
+        )
     if max(shape) > _MOST_SIDE or prod(shape) > _MOST_ELEMENTS:
         raise ConfigError(
             f"A shape has at most {_MOST_SIDE:,} on each side and {_MOST_ELEMENTS:,} in all; {text!r:.80} was given."

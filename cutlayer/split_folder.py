@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.bounded import reason
+from cutlayer.data.text import Tokenizer, open_tokenizer
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.machine.files import writing
 from cutlayer.models.files import new_folder
@@ -81,9 +82,9 @@ class SplitFolder:
         return (self.path / TAIL_ONNX).stat().st_size if self.has_tail else None
 
     @property
-    def tokenizer(self) -> Path | None:
-        """The file that makes tokens of text, verified; None where there is none."""
-        return self.file(TOKENIZER) if TOKENIZER in self.manifest.files else None
+    def tokenizer(self) -> Tokenizer | None:
+        """What makes tokens of text, its file verified; None where there is none."""
+        return open_tokenizer(self.file(TOKENIZER)) if TOKENIZER in self.manifest.files else None
 
     @property
     def has_halves(self) -> bool:

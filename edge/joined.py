@@ -25,7 +25,6 @@ from cutlayer.data.images import SUFFIXES, fit, read_image
 from cutlayer.data.load import open_data
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.data.stored import Unreadable
-from cutlayer.data.text import open_tokenizer
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.client import Edge
 from cutlayer.edge.frames import Frame, Frames, Planned, Sent
@@ -436,18 +435,18 @@ def _frames(
 def _sentences(
     split: SplitFolder, data: str | None, text: Sequence[str] | None, seed: int, root: Path | None
 ) -> Frames:  # fmt: skip
-    length, file = split.manifest.input.shape[0], split.tokenizer
-    if file is None:
+    length, tokenizer = split.manifest.input.shape[0], split.tokenizer
+    if tokenizer is None:
         raise DataError("This room has sent no tokenizer, so that no tokens can be made of text.")
     name = None if text is not None else data or split.manifest.data
     if name is not None:
-        splits = open_data(name, root, seed, shape=(length,), tokenizer=file)
+        splits = open_data(name, root, seed, shape=(length,), tokenizer=tokenizer)
         if not splits.input.is_tokens:
             raise DataError(f"This room reads sentences, and {name} has none; type them with --text.")
         return Dictated(splits.test)
     if text is None:
         raise ConfigError("Name what to send: --text for sentences that you type, or --data NAME.")
-    return Given(open_tokenizer(file), length, text) if text else Lines(open_tokenizer(file), length)
+    return Given(tokenizer, length, text) if text else Lines(tokenizer, length)
 
 
 def _original(input: NDArray[Any]) -> bytes:

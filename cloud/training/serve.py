@@ -19,7 +19,7 @@ from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.setup import Setup, check_cuts, prepare, untrained
 from cutlayer.protocols.unused import unused
 from cutlayer.records.training import RoundRecord, TrainingRecord
-from cutlayer.spec import TensorSpec, image_shape, image_spec
+from cutlayer.spec import TensorSpec, image_spec, input_shape
 from cutlayer.stopping import Stopped
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import listen as listen_at
@@ -154,7 +154,7 @@ def known(
                 f"{error} A server needs no data where the plan states input, such as '1x28x28', and classes."
             ) from None
         say(f"No data are here ({error}) The record has no figures for single clients.")
-        input = image_spec(*image_shape(plan.input))
+        input = image_spec(*input_shape(plan.input))
         check_cuts(plan, untrained(plan, input, plan.classes), input)
         return None, input, tuple(map(str, range(plan.classes)))
     return setup, setup.input, setup.classes

@@ -15,7 +15,8 @@ def table(model: str, input: TensorSpec, cuts: Sequence[Cut]) -> str:
         for cut in cuts
     ]  # fmt: skip
     head = ["cut", "smashed", "bytes", "of input", "head params", "head MACs"]
-    return f"{model} for {input} images, {input.nbytes:,} bytes each\n" + columns(head, rows)
+    inputs = f"sentences of {input} tokens" if input.is_tokens else f"{input} images"
+    return f"{model} for {inputs}, {input.nbytes:,} bytes each\n" + columns(head, rows)
 
 
 def _macs(cut: Cut) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +15,7 @@ from cutlayer.models.start import Start
 from cutlayer.onnx.given import given
 from cutlayer.options import Classes, DataRoot, Epochs, Gigabytes, OutFolder, Seconds, Seed, Weights
 from cutlayer.registry import DATASETS, MODELS
-from cutlayer.spec import TensorSpec
+from cutlayer.spec import TensorSpec, input_shape
 from cutlayer.terminal import say, tell, tell_lines
 
 Texts = UseAppendAction[list[str]]
@@ -126,8 +127,9 @@ def cuts(
     from cutlayer.models import zoo
     from cutlayer.models.cuts import cuts as find_cuts
 
-    spec = _image(input) or zoo.default_input(model)
-    if classes is None and not MODELS.is_own(model):
+    model = own.resolved(model, Path.cwd())
+    spec = _input(model, input) or zoo.default_input(model)
+    if classes is None and not MODELS.is_own(model) and not own.in_folder(model):
         classes = 10
     tell_lines(table(MODELS.label(model), spec, find_cuts(zoo.build(model, spec, classes), spec)))
 
@@ -202,16 +204,17 @@ def split(
     start = start_of(weights, mean, std)
     passes = epochs if epochs is not None else 0 if weights else 4
     if data is None:
-        if passes:
+        if passes and not (own.in_folder(model) and epochs is None):
             raise ConfigError(
                 "A model is trained first, on a data set; name one with --data, such as photos. Or give the model its "
                 "weights with --weights FILE, or leave it as it is with --epochs 0."
             )
-        tell(f"{out}: {_split_as_it_is(model, cut, out, _image(input), classes, seed, start)}")
+        tell(f"{out}: {_split_as_it_is(model, cut, out, _input(model, input), classes, seed, start)}")
         return
     from cutlayer import training
     from cutlayer.experiment import victim
     from cutlayer.experiment.spec import Experiment, Training
+    from cutlayer.models import zoo
 
     experiment = Experiment(data, model, cut, seed=seed, input=",".join(input), start=start, training=Training(passes))
     splits = victim.load_data(experiment, data_root)
@@ -222,10 +225,11 @@ def split(
     victim.check_cut(experiment, splits)
     victim.check_defense(experiment, splits)
     trained = victim.train(experiment, splits, say)
-    correct, n = training.accuracy(trained, splits.test)
+    answers = zoo.n_classes(trained, splits.input)
+    correct, n = training.accuracy(trained, splits.test) if answers == len(splits.classes) else (0, 0)
     manifest = victim.export(experiment, trained, splits, out, say)
     text = f"{MODELS.label(model)} cut at {cut}, smashed {manifest.smashed}"
-    tell(f"{out}: {text}, test accuracy {correct / n:.1%} (n = {n:,})")
+    tell(f"{out}: {text}, " + (f"test accuracy {correct / n:.1%} (n = {n:,})" if n else f"{answers:,} numbers answer"))
 
 
 def _split_as_it_is(
@@ -234,13 +238,19 @@ def _split_as_it_is(
     """Cut a model that is not trained, without a data set, and return what was done."""
     from cutlayer.models import folder, zoo
     from cutlayer.models.halves import split as split_at
+    from cutlayer.models.text_folder import tokenizer_of
 
     spec = input or zoo.default_input(model)
     built = zoo.build(model, spec, classes, seed, start)
     halves = split_at(built, cut, spec)
     n_classes = zoo.n_classes(built, spec)
-    manifest = folder.save(out, halves, model=model, classes=n_classes, defense={"name": "none"}, data=None)
-    return f"{MODELS.label(model)} cut at {halves.cut}, smashed {manifest.smashed}, {n_classes:,} classes"
+    spoken = tokenizer_of(model)
+    manifest = folder.save(
+        out, halves, model=model, classes=n_classes, defense={"name": "none"}, data=None,
+        tokenizer=spoken.text if spoken else "",
+    )  # fmt: skip
+    answers = "numbers" if spoken else "classes"
+    return f"{MODELS.label(model)} cut at {halves.cut}, smashed {manifest.smashed}, {n_classes:,} {answers}"
 
 
 def start_of(weights: Path | None, mean: str | None, std: str | None) -> Start:
@@ -279,11 +289,16 @@ def _only_onnx(options: dict[str, object]) -> None:
             )
 
 
-def _image(texts: list[str]) -> TensorSpec | None:
-    """One image in [0, 1] of the shape that the text states; None where there is no text."""
+def _input(model: str, texts: list[str]) -> TensorSpec | None:
+    """One input of the model of the shape that the text states; None where there is no text."""
     if not texts:
         return None
-    shape = given(texts).shape
-    if shape is None or len(shape) != 3:
+    from cutlayer.models import zoo
+
+    shape = input_shape(" ".join(texts))
+    if len(shape) == 3:
+        return TensorSpec(shape, "float32", 0.0, 1.0)
+    stated = zoo.default_input(model)
+    if not stated.is_tokens:
         raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {' '.join(texts)!r} was given.")
-    return TensorSpec(shape, "float32", 0.0, 1.0)
+    return replace(stated, shape=shape)

@@ -19,7 +19,7 @@ import numpy as np
 
 from cutlayer.data.parts import dealt
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.data.text import Tokenizer, open_tokenizer
+from cutlayer.data.text import Tokenizer
 from cutlayer.errors import DataError
 
 PACKAGES = {
@@ -39,7 +39,7 @@ def load(
     seed: int,
     shape: tuple[int, ...] | None = None,
     otherwise: tuple[int, ...] | None = None,
-    tokenizer: Path | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Splits:
     """Sentences of Python's documentation, by package: about 2,150 train, 1,080 auxiliary, 540 private, 540 test.
 
@@ -50,10 +50,10 @@ def load(
         seed: Decides which sentence goes to which part.
         shape: The greatest number of tokens of a sentence, as a shape of one axis; what is longer is cut off.
         otherwise: Likewise, where no other is stated.
-        tokenizer: A tokenizer's file; the words of the documentation itself if None.
+        tokenizer: What makes tokens of text; the words of the documentation itself if None.
     """
     texts, labels = sentences()
-    opened = open_tokenizer(tokenizer) if tokenizer else Tokenizer(own_tokenizer(), "the tokenizer of documentation")
+    opened = tokenizer or Tokenizer(own_tokenizer(), "the tokenizer of documentation")
     length = (shape or otherwise or (LENGTH,))[0]
     ids = opened.ids(texts, length)
     # Sentences that a tokenizer does not tell apart stay in one part.

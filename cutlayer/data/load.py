@@ -8,8 +8,10 @@ from pathlib import Path
 
 from cutlayer.data.images import ImageFiles
 from cutlayer.data.near import near_copies
+from cutlayer.data.noise import RANDOM
 from cutlayer.data.overlap import apart
 from cutlayer.data.splits import Splits
+from cutlayer.data.text import Tokenizer
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
 
@@ -30,7 +32,7 @@ def load(
     shape: tuple[int, ...] | None = None,
     otherwise: tuple[int, ...] | None = None,
     most: Mapping[str, int] | None = None,
-    tokenizer: Path | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Splits:
     """Read a data set into memory, in its four parts.
 
@@ -44,7 +46,7 @@ def load(
         otherwise: The shape of image files and of random inputs where none is stated.
         most: Number of samples by the name of a part of which no more are needed; data sets that are folders of
             pictures are read no further.
-        tokenizer: File of the tokenizer of text; that of the data set if None.
+        tokenizer: What makes tokens of text; the data set's own tokenizer if None.
 
     Raises:
         ConfigError: The name is unknown, or the package that holds the data is not installed.
@@ -89,12 +91,19 @@ def open_data(
     *,
     shape: tuple[int, ...] | None = None,
     otherwise: tuple[int, ...] | None = None,
-    tokenizer: Path | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Splits:
     """The same parts, in which inputs may stay in their files until they are asked for: see `Dataset.one`."""
     read = DATASETS.load(name)
     stated = {"shape": shape, "otherwise": otherwise, "tokenizer": tokenizer}
     taken = inspect.signature(read).parameters
+    if not DATASETS.is_path(name):
+        axes = 1 if "tokenizer" in taken else 3
+        if otherwise and len(otherwise) != axes:
+            stated["otherwise"] = None
+        if shape and "shape" in taken and len(shape) != axes and name != RANDOM:
+            of = "sentences, so that a shape is their greatest length" if axes == 1 else "images, of the form CxHxW"
+            raise ConfigError(f"{name} has {of}; {'x'.join(map(str, shape))} was given.")
     splits = read(data_root(root), seed, **{key: value for key, value in stated.items() if value and key in taken})
     if not isinstance(splits, Splits):
         raise ConfigError(

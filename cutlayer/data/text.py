@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.bounded import MOST_JSON_BYTES, read_text, reason
+from cutlayer.bounded import MOST_JSON_BYTES, parse_json, read_text, reason
 from cutlayer.data.modality import Modality, tokens
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.sequences import PAD
@@ -53,22 +53,39 @@ class Tokenizer:
             raise DataError(f"{self.source} is no tokenizer ({reason(error)}); copy it again.") from None
         opened.no_padding()
         opened.no_truncation()
-        if not 1 < opened.get_vocab_size() <= MOST_TOKENS:
-            raise DataError(f"{self.source} has {opened.get_vocab_size():,} tokens; 2 to {MOST_TOKENS:,} are read.")
         return opened
 
     @cached_property
+    def _stated(self) -> dict[int, str]:
+        """The token of each id, from the file alone, which takes no library."""
+        try:
+            stated = parse_json(self.text.encode())
+            listed = stated["model"]["vocab"]
+            if isinstance(listed, list):
+                listed = {str(word): i for i, (word, *_) in enumerate(listed)}
+            by_id = {int(i): str(word) for word, i in listed.items()}
+            return by_id | {int(one["id"]): str(one["content"]) for one in stated.get("added_tokens") or []}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.source} is no tokenizer ({reason(error)}); copy it again.") from None
+
+    @property
     def shift(self) -> int:
         """What is added to the tokenizer's ids: 0 where its first token is padding, else 1."""
-        return 0 if self._opened.id_to_token(PAD) in PADDING else 1
+        return 0 if self._stated.get(PAD) in PADDING else 1
+
+    @cached_property
+    def size(self) -> int:
+        """Ids from 0 to the greatest, that of no token included."""
+        greatest = max(self._stated, default=0)
+        if not 0 < greatest < MOST_TOKENS or min(self._stated) < 0:
+            raise DataError(f"{self.source} has ids up to {greatest:,}; 2 to {MOST_TOKENS:,} tokens are read.")
+        return 1 + greatest + self.shift
 
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The token of each id, as the vocabulary writes it."""
-        opened = self._opened
-        size = 1 + max(opened.get_vocab(with_added_tokens=True).values())
-        own = [opened.id_to_token(i) or "" for i in range(size)]
-        return (*([""] * self.shift), *own)
+        stated = self._stated
+        return tuple(stated.get(i - self.shift, "") for i in range(self.size))
 
     @property
     def marks(self) -> tuple[int, ...]:
@@ -82,7 +99,12 @@ class Tokenizer:
 
     def ids(self, texts: Sequence[str], length: int) -> NDArray[np.int64]:
         """The ids of the tokens of each text, ``(N, length)``, padded; what is longer is cut off."""
-        encoded = self._opened.encode_batch(list(texts))
+        opened = self._opened
+        # What stands at the end of each text, such as [SEP], stays where the text is cut off.
+        if length > opened.num_special_tokens_to_add(is_pair=False):
+            opened.enable_truncation(length)
+        encoded = opened.encode_batch(list(texts))
+        opened.no_truncation()
         whole = np.full((len(encoded), length), PAD, np.int64)
         for row, one in zip(whole, encoded, strict=True):
             own = one.ids[:length]

@@ -25,7 +25,7 @@ from cutlayer.options import Seed, check
 from cutlayer.privacy.probes import TARGETS
 from cutlayer.records import expectation
 from cutlayer.registry import ATTACKS, DATASETS, DEFENSES, METRICS, MODELS, STANDARD_METRICS, TRANSPORTS
-from cutlayer.spec import image_shape
+from cutlayer.spec import input_shape
 from cutlayer.tables import Named, Options, expand, listed, located, named, only, read, record, tables, toml_value
 from cutlayer.wire.connect import servable
 
@@ -80,7 +80,7 @@ def parse(table: Mapping[str, Any]) -> list[Experiment]:
             raise ConfigError(f"Two attacks are {max(names, key=names.count)!r}; let them differ, or drop one.")
     common |= {key: table[key] for key in (*texts, "input") if key in table}
     if table.get("input"):
-        image_shape(table["input"])
+        input_shape(table["input"])
     seeds = listed("seed", Seed, table.get("seed", 0), some=True)
     defenses = list(named(DEFENSES, table.get("defense", [{"name": "none"}])))
     common["expect"] = tuple(listed("expect", str, table.get("expect", [])))

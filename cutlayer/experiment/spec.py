@@ -27,6 +27,8 @@ class Training:
         batch: Images in a step.
         flip: Mirror half of the images left to right.
         images: The first so many training images, for the model and for its defense; 0 for all.
+        whole: Train all weights of a language model in a folder, and not its classifier alone; others are trained whole
+            in any case.
     """
 
     epochs: Epochs = 4
@@ -34,6 +36,7 @@ class Training:
     batch: Batch = 64
     flip: bool = False
     images: Whole = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ class Experiment:
     """Everything that determines one result. Equal experiments have equal ids.
 
     Attributes:
-        input: Size of the images, such as 3x64x64, for data by path; that of the arrays, or of the model, if empty.
+        input: Size of the images, such as 3x64x64, for data by path; that of the arrays, or of the model, if empty. Of
+            sentences their greatest length, such as 64.
     """
 
     data: str

@@ -14,7 +14,7 @@ from cutlayer.experiment.spec import file_digest
 from cutlayer.models.start import RANDOM, Start
 from cutlayer.options import check
 from cutlayer.registry import DATASETS, MODELS, Registry
-from cutlayer.spec import image_shape
+from cutlayer.spec import input_shape
 from cutlayer.tables import Named, Options, expand, record, tables, toml_value
 
 
@@ -49,7 +49,7 @@ def check_top(table: Mapping[str, Any]) -> None:
     if not (DATASETS.takes(table["data"]) and MODELS.takes(name)):
         _ = DATASETS[table["data"]], MODELS[name]
     if table.get("input"):
-        image_shape(table["input"])
+        input_shape(table["input"])
 
 
 def check_differ(*lists: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from cutlayer import training
 from cutlayer.data.borrowed import borrowed
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
+from cutlayer.data.text import Tokenizer
 from cutlayer.defenses.base import check_kind
 from cutlayer.defenses.none import Undefended
 from cutlayer.errors import ConfigError, SplitError
@@ -24,12 +25,15 @@ from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import join, split
 from cutlayer.models.kept import Say, remembered
+from cutlayer.models.last_layer import last_layer
 from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
+from cutlayer.models.text_folder import tokenizer_of
+from cutlayer.own import in_folder
 from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.records.files import delete
 from cutlayer.registry import DATASETS, MODELS, defense_from
-from cutlayer.spec import TensorSpec, image_shape
+from cutlayer.spec import TensorSpec, input_shape
 from cutlayer.split_folder import open_split
 
 
@@ -39,25 +43,33 @@ def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
     Raises:
         ConfigError: The experiment states a size, and the data have another one of their own.
     """
-    shape = image_shape(experiment.input) if experiment.input else None
+    shape = input_shape(experiment.input) if experiment.input else None
     preferred = MODELS.options(experiment.model).get("input")
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
     setup, images = experiment.measure, experiment.training.images
     probed = [entry.images for entry in experiment.probes]
     most = {"private": max(setup.private, CANDIDATES, *probed), "test": setup.count}
     most |= {part: n for part, n in (("train", images), ("auxiliary", setup.auxiliary)) if n}
-    data = load(experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise, most=most)
+    tokenizer = tokenizer_of(experiment.model)
+    data = load(
+        experiment.data, data_root, experiment.seed, shape=shape, otherwise=otherwise, most=most, tokenizer=tokenizer
+    )
     if shape and data.input.shape != shape:
         raise other_size(data, experiment.input)
     if setup.auxiliary_data:
         few = {"auxiliary": setup.auxiliary} if setup.auxiliary else {}
-        other = load(setup.auxiliary_data, data_root, experiment.seed, otherwise=data.input.shape, most=few)
-        data = replace(data, usual=data.auxiliary.inputs.mean(axis=0), auxiliary=borrowed(other, data))
+        spoken = Tokenizer(data.tokenizer, f"the tokenizer of {data.name}") if data.tokenizer else None
+        other = load(
+            setup.auxiliary_data, data_root, experiment.seed, otherwise=data.input.shape, most=few, tokenizer=spoken
+        )
+        data = replace(data, usual=data.floor, auxiliary=borrowed(other, data))
     return data
 
 
 def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
-    """The untrained model."""
+    """The untrained model; one with the weights of a folder as it is there where the plan has no epochs."""
+    if in_folder(experiment.model) and not experiment.training.epochs:
+        return zoo.build(experiment.model, data.input, None, experiment.seed, experiment.start)
     if not data.classes:
         raise ConfigError(
             f"The images of {data.name} have no classes, which a model is trained on: put the images of each class "
@@ -89,10 +101,16 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     """A model trained as the experiment says."""
     model, how = build(experiment, data), experiment.training
     if not how.epochs:
-        weights = Path(experiment.start.weights).name
+        weights = Path(experiment.start.weights or in_folder(experiment.model)).name
         say(f"{MODELS.label(experiment.model)}, {f'with the weights of {weights}' if weights else 'not trained'}")
         return model
-    say(f"training {MODELS.label(experiment.model)} on {len(data.train):,} {DATASETS.label(data.name)} images")
+    name, inputs = MODELS.label(experiment.model), f"{DATASETS.label(data.name)} {data.modality.one[1]}"
+    if in_folder(experiment.model) and not how.whole:
+        say(f"training the classifier of {name} on {len(data.train):,} {inputs}")
+        layer, vectors = last_layer(model, data.input, data.train)
+        training.train(layer, vectors, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch)
+        return model
+    say(f"training {name} on {len(data.train):,} {inputs}")
     training.train(
         model, data.train, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch, flip=how.flip
     )
@@ -103,7 +121,8 @@ def cached(experiment: Experiment, runs: Path) -> Path:
     """The file of the trained model, which experiments with equal training share."""
     data = DATASETS.identity(experiment.data) + (f" {experiment.input}" if experiment.input else "")
     model = MODELS.identity(experiment.model)
-    determinants: list[Any] = [data, model, experiment.seed, asdict(experiment.training)]
+    how = {key: value for key, value in asdict(experiment.training).items() if key != "whole" or value}
+    determinants: list[Any] = [data, model, experiment.seed, how]
     if experiment.start != RANDOM:
         weights = file_digest(Path(experiment.start.weights)) if experiment.start.weights else ""
         determinants.append(asdict(experiment.start) | {"weights": weights})
@@ -183,7 +202,7 @@ def export(
         folder.save,
         split=halves,
         model=experiment.model,
-        classes=len(data.classes),
+        classes=zoo.n_classes(model, data.input) if in_folder(experiment.model) else len(data.classes),
         data=experiment.data,
         tokenizer=data.tokenizer,
     )

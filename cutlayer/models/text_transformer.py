@@ -8,6 +8,7 @@ it, and nothing attends to it. So what is sent at a cut is one tensor, and the s
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +27,26 @@ def present(rows: Tensor) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """A vector for each token, and one for its place: ``(N, T)`` to ``(N, T, width)``, zero where there is no token."""
+    """A vector for each token, and one for its place: ``(N, T)`` to ``(N, T, width)``, zero where there is no token.
 
-    def __init__(self, vocabulary: int, length: int, width: int) -> None:
+    Args:
+        vocabulary: Number of tokens.
+        length: Greatest length of a sequence.
+        width: Numbers of a token.
+        eps: What the normalization of the sum adds to the variance; None for no normalization.
+    """
+
+    def __init__(self, vocabulary: int, length: int, width: int, eps: float | None = None) -> None:
         super().__init__()
         self.token, self.place = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+        self.norm = None if eps is None else nn.LayerNorm(width, eps=eps)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids to rows."""
         places = torch.ones_like(ids).cumsum(1) - 1
         rows: Tensor = self.token(ids) + self.place(places)
+        if self.norm is not None:
+            rows = self.norm(rows)
         return rows * ids.ne(PAD).unsqueeze(2)
 
 
@@ -46,24 +57,45 @@ class Block(nn.Module):
         width: Numbers of a token.
         heads: Heads of the attention.
         causal: Whether each token sees only itself and those before it.
+        inner: Numbers of a token inside the layer; four times the width if 0.
+        activation: The function inside the layer.
+        eps: What a normalization adds to the variance.
+        norm_last: Whether to normalize each sum, as BERT does, and not what is added to it.
     """
 
-    def __init__(self, width: int, heads: int, *, causal: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        causal: bool = False,
+        inner: int = 0,
+        activation: Callable[[Tensor], Tensor] = functional.gelu,
+        eps: float = 1e-5,
+        norm_last: bool = False,
+    ) -> None:
         super().__init__()
-        self._heads, self._causal = heads, causal
-        self.norm1, self.qkv, self.out = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.norm2, self.grow, self.shrink = (
-            nn.LayerNorm(width),
-            nn.Linear(width, 4 * width),
-            nn.Linear(4 * width, width),
-        )
+        self._heads, self._causal, self._activation, self._norm_last = heads, causal, activation, norm_last
+        inner = inner or 4 * width
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.grow, self.shrink = nn.Linear(width, inner), nn.Linear(inner, width)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map rows to rows; those of zeros stay."""
         here = present(rows)
+        if self._norm_last:
+            rows = self.norm1(rows + self._attend(rows, here)) * here
+            normed: Tensor = self.norm2(rows + self._widen(rows)) * here
+            return normed
         rows = rows + self._attend(self.norm1(rows), here) * here
-        changed: Tensor = rows + self.shrink(functional.gelu(self.grow(self.norm2(rows)))) * here
+        changed: Tensor = rows + self._widen(self.norm2(rows)) * here
         return changed
+
+    def _widen(self, rows: Tensor) -> Tensor:
+        wide: Tensor = self.shrink(self._activation(self.grow(rows)))
+        return wide
 
     def _attend(self, rows: Tensor, here: Tensor) -> Tensor:
         query, key, value = self.qkv(rows).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)

@@ -36,7 +36,7 @@ from cutlayer.registry import (
     Registry,
     defense_from,
 )
-from cutlayer.spec import image_shape
+from cutlayer.spec import input_shape
 from cutlayer.tables import UNDEFENDED, Named, Options, named, only, read, record, set_value, toml_value
 from cutlayer.wire.codecs.packed import codec_named, rewritten
 
@@ -367,7 +367,7 @@ def _check(plan: TrainingPlan) -> None:
         raise ConfigError(f"There is no partition named {plan.partition.name!r:.80}; {near(plan.partition.name, LAWS)}")
     codec_named(plan.codec.smashed), codec_named(plan.codec.gradient)
     if plan.input:
-        image_shape(plan.input)
+        input_shape(plan.input)
     _check_cuts(plan)
     if plan.optimizer_state == "average" and "averaged" not in (plan.row.head, _tail_is(plan.row)):
         raise ConfigError(

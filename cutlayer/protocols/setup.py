@@ -20,7 +20,7 @@ from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.update_defense import update_defense
 from cutlayer.registry import MODELS
-from cutlayer.spec import TensorSpec, image_shape
+from cutlayer.spec import TensorSpec, input_shape
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def prepare(plan: TrainingPlan, root: Path | None = None) -> Setup:
         DataError: A file is missing or damaged.
         SplitError: The model has no such cut.
     """
-    shape = image_shape(plan.input) if plan.input else None
+    shape = input_shape(plan.input) if plan.input else None
     preferred = MODELS.options(plan.model).get("input")
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
     data = open_data(plan.data, root, plan.seed, shape=shape, otherwise=otherwise)

@@ -264,8 +264,8 @@ def test_the_path_of_data_is_relative_to_the_plan_and_its_content_is_in_the_id(t
 
 
 def test_a_size_that_is_none_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="CxHxW, such as 3x32x32; '64' was given"):
-        loaded(tmp_path, 'input = "64"\n' + first(""))
+    with pytest.raises(ConfigError, match=r"CxHxW, such as 3x32x32, or .* such as 64; '64x64' was given"):
+        loaded(tmp_path, 'input = "64x64"\n' + first(""))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""The last layer of a model that was trained elsewhere, to be trained alone."""
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from cutlayer.data.splits import Dataset
+from cutlayer.models.cuts import cut_nodes
+from cutlayer.models.halves import split_at
+from cutlayer.progress import track
+from cutlayer.sequences import lengths, trimmed
+from cutlayer.spec import TensorSpec
+
+CHUNK = 64
+"""Samples that are computed at a time."""
+
+
+def last_layer(model: fx.GraphModule, input: TensorSpec, data: Dataset) -> tuple[nn.Module, Dataset]:
+    """What comes after the last cut of a model, and what it takes for each sample.
+
+    All before the cut stays as it is, so that it is computed once for each sample, and not in each step.
+
+    Args:
+        model: The model, with which the returned part shares its parameters.
+        input: One input.
+        data: Samples of the model.
+
+    Returns:
+        The part, and the samples with its inputs ``(N, *smashed.shape)`` in place of their own.
+    """
+    halves = split_at(model, *cut_nodes(model, input)[-1], input)
+    inputs = np.empty((len(data), *halves.smashed.shape), np.float32)
+    # Sentences of about one length together, so that little padding is computed.
+    order = np.argsort(lengths(data.inputs), kind="stable") if input.is_tokens else np.arange(len(data))
+    with torch.inference_mode():
+        for at in track(np.array_split(order, -(-len(data) // CHUNK)), "vectors of the training part"):
+            part = trimmed(data.inputs[at]) if input.is_tokens else data.inputs[at]
+            inputs[at] = halves.head(torch.from_numpy(part)).numpy()
+    return halves.tail, Dataset(inputs, data.labels, data.modality, data.groups)
