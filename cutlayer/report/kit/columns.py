@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Container, Sequence
+from itertools import takewhile
 
 from cutlayer.foreign import MOST_CELL, shown
 from cutlayer.report.kit.wording import DASH, MINUS, SPACE
 
 WIDTH = 120
+LEAST = 4
+"""Letters of the beginning of a cell that is shortened, at least."""
 _ASCII = str.maketrans({DASH: "-", MINUS: "-", SPACE: " ", "µ": "u"})
 
 
@@ -26,7 +29,7 @@ def columns(
         head: Titles of the columns.
         rows: Cells, as many in each row as there are titles.
         left: Columns that are aligned to the left; all other columns are aligned to the right.
-        width: Width of the table at most: the widest columns are shortened. Not limited when None.
+        width: Width of the table at most: the widest columns are shortened, see `shorter`. Not limited when None.
         rule: Whether a line is drawn below the titles.
     """
     lines = [[shown(plain(cell), MOST_CELL) for cell in row] for row in [head, *rows]]
@@ -34,14 +37,41 @@ def columns(
     gaps = 2 * (len(widths) - 1)
     while width is not None and sum(widths) + gaps > width and max(widths) > 6:
         widths[widths.index(max(widths))] -= 1
+    shortened = [shorter(column, w) for column, w in zip(zip(*lines, strict=True), widths, strict=True)]
     printed = []
     for line in lines:
-        cells = [cell if len(cell) <= w else cell[: w - 2] + ".." for cell, w in zip(line, widths, strict=True)]
+        cells = [texts[cell] for texts, cell in zip(shortened, line, strict=True)]
         aligned = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
         printed.append("  ".join(aligned).rstrip())
     if rule:
         printed.insert(1, "-" * (sum(widths) + gaps))
     return "\n".join(printed)
+
+
+def shorter(cells: Sequence[str], width: int) -> dict[str, str]:
+    """Each cell of a column in so many letters; of cells that begin alike, their beginning and what tells them apart.
+
+    Args:
+        cells: The texts of the column.
+        width: Letters of each at most.
+    """
+    found = {cell: cell if len(cell) <= width else cell[: width - 2] + ".." for cell in cells}
+    alike: dict[str, list[str]] = {}
+    for cell, short in found.items():
+        if short != cell:
+            alike.setdefault(short, []).append(cell)
+    for same in (same for same in alike.values() if len(same) > 1):
+        first, last = _alike(same), _alike([cell[::-1] for cell in same])
+        for cell in same:
+            own = cell[first : max(first, len(cell) - last)][: max(0, width - 2 - LEAST)]
+            found[cell] = cell[: width - 2 - len(own)] + ".." + own
+    return found
+
+
+def _alike(texts: Sequence[str]) -> int:
+    """With how many letters all begin, up to the last whole word."""
+    common = "".join(letters[0] for letters in takewhile(lambda found: len({*found}) == 1, zip(*texts, strict=False)))
+    return 1 + max(common.rfind(sign) for sign in " =,")
 
 
 def wrap(text: str, indent: str = "") -> str:

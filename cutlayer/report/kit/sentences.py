@@ -17,7 +17,7 @@ MOST_TOKENS = 60
 """Tokens of a sentence that are shown."""
 NOTHING = "\N{EMPTY SET}"
 """Shown where an attack read no token in the place of one."""
-UNKNOWN, BOX = ("[UNK]", "<unk>"), "\N{WHITE VERTICAL RECTANGLE}"
+UNKNOWN, WHAT = ("[UNK]", "<unk>"), "‹?›"
 """Names of the token of a word that the vocabulary does not know, and what is shown for it."""
 _CLOSING, _OPENING = frozenset(".,;:!?)]}%"), frozenset("([{")
 
@@ -68,8 +68,9 @@ def reading(ids: NDArray[Any], pieces: Mapping[int, Piece], truth: NDArray[Any] 
         if (known := pieces.get(said)) is not None and not known.says:
             continue
         piece = pieces.get(read, Piece(f"#{read}", False, True))
-        text = NOTHING if read == PAD else BOX if piece.text in UNKNOWN else piece.text
-        closes = text in _CLOSING or (bool(tokens) and tokens[-1].text in _OPENING)
+        text = NOTHING if read == PAD else WHAT if piece.text in UNKNOWN else piece.text
+        closes = text in _CLOSING or (bool(tokens) and tokens[-1].text in _OPENING and not tokens[-1].wrong)
+        closes &= read == said  # what is wrong stands apart from what is right
         tokens.append(Token(text, (piece.glued and read != PAD) or closes, read != said))
     right = sum(not token.wrong for token in tokens)
     return Reading(tokens[:MOST_TOKENS], max(0, len(tokens) - MOST_TOKENS), right, len(tokens))

@@ -1,4 +1,6 @@
-from cutlayer.report.kit.columns import WIDTH, columns, wrap
+import pytest
+
+from cutlayer.report.kit.columns import WIDTH, columns, shorter, wrap
 
 
 def test_numbers_stand_to_the_right_and_names_to_the_left():
@@ -14,6 +16,21 @@ def test_the_widest_column_is_shortened_until_the_table_fits():
     lines = columns(["name", "n"], [["a" * 40, "12"]], width=20).splitlines()
     assert lines[1] == "a" * 14 + "..  12"
     assert max(map(len, lines)) == 20
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["ressfl strength=0.3", "ressfl strength=0.35", "ressfl strength=1.0"],
+         ["ressfl ..0.3", "ressfl..0.35", "ressfl ..1.0"]),
+        (["ressfl bottleneck=a then quantize", "ressfl bottleneck=bc then quantize"], ["ressfl bo..a", "ressfl b..bc"]),
+        (["gaussian-noise sigma=2", "none"], ["gaussian-n..", "none"]),
+        (["ressfl expert_epochs=40", "ressfl expert_epochs=40 strength=0.3"], ["ressfl e..40", "ress..40 str"]),
+        (["x" * 30 + "a", "x" * 30 + "b"], ["xxxx..xxxxxx"] * 2),
+    ],
+)  # fmt: skip
+def test_cells_that_begin_alike_are_shortened_by_what_differs(cells, expected):
+    assert [shorter(cells, 12)[cell] for cell in cells] == expected
 
 
 def test_a_cell_cannot_steer_the_terminal():

@@ -25,7 +25,7 @@ def test_wrong_tokens_are_marked_and_right_ones_counted_without_marks_of_the_voc
     read = SAID.copy()
     read[0, [0, 4, 6]] = A, READ, UNK
     html = sentences(read, [0], PIECES, "read", SAID)
-    assert text(html) == "reading a [read] ([▯]).|6 of 8 tokens right"
+    assert text(html) == "reading a [read] ( [‹?›]).|6 of 8 tokens right"
     assert html.count('class="wrong"') == 2
 
 
