@@ -35,6 +35,7 @@ from cutlayer.records.run import (
     Utility,
 )
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES, defense_names
+from cutlayer.report.kit.kinds import Kind, kind_of
 from cutlayer.tables import Named
 from cutlayer.wire.codecs.packed import parts
 
@@ -61,7 +62,11 @@ def flags(
     """Every flag that an experiment raises: `achieved` is of the attacks that ran, `defense` is as deployed."""
     rows, raised = achieved.rows, [Flag("data", note) for note in data.notes]
     raised += _no_watch_list(achieved.identification)
-    raised += [*order(rows), *_useless(rows, experiment), *_overlap(data, experiment.measure.private)]
+    raised += [
+        *order(rows),
+        *_useless(rows, experiment, kind_of(data.modality.name)),
+        *_overlap(data, experiment.measure.private),
+    ]
     raised += above_ceiling(achieved, ceiling)
     sees = SMASHED in vantage_named(experiment.measure.vantage).sees
     if sees and experiment.defense.name == "none" and rows and max(_gain(row) for row in rows) < INVERTIBLE_GAIN:
@@ -80,10 +85,11 @@ def flags(
     return tuple(raised)
 
 
-def unfit(utility: Utility, labels: NDArray[np.int64]) -> Flags:
+def unfit(utility: Utility, labels: NDArray[np.int64], samples: str) -> Flags:
     """A model that has learned nothing, or a defense that has destroyed what it learned, protects nothing of use.
 
-    Chance is what the most frequent class alone reaches as an answer; `labels` are those of the test images.
+    Chance is what the most frequent class alone reaches as an answer; `labels` are those of the test
+    inputs, which are called `samples`.
     """
     chance = np.bincount(labels).max() / len(labels)
     for name, subject, accuracy in (
@@ -93,7 +99,7 @@ def unfit(utility: Utility, labels: NDArray[np.int64]) -> Flags:
         if accuracy.low < chance + NEAR_CHANCE * (1 - chance):
             yield Flag(
                 name,
-                f"{subject} answers {accuracy.value:.1%} of {accuracy.n:,} test images rightly, and always the same "
+                f"{subject} answers {accuracy.value:.1%} of {accuracy.n:,} test {samples} rightly, and always the same "
                 f"answer would do so for {chance:.1%}: what leaks of such a model says little about one that works.",
             )
             return
@@ -181,7 +187,7 @@ def _masks(attacks: Sequence[Attack], experiment: Experiment) -> Flags:
         yield Flag(
             "no-mask-aware-attack",
             f"With {own.attribute(masks[0])} most values arrive as zero, and no attack was told which ones "
-            "(mask-aware): their positions alone may rebuild the picture.",
+            "(mask-aware): their positions alone may rebuild the input.",
         )
 
 
@@ -194,7 +200,7 @@ def _masked_gradient(attacks: Sequence[Attack], spectrum: Spectrum | None) -> Fl
     if ill_conditioned(spectrum) and after > before and not rescaled:
         yield Flag(
             "no-preconditioned-attack",
-            f"The defense made the faintest direction of the picture {after:,.0f} times fainter than the strongest "
+            f"The defense made the faintest direction of the input {after:,.0f} times fainter than the strongest "
             f"({before:,.0f} times without it), and no white-box attack rescaled its misfit: what looks like "
             "protection may be a masked gradient.",
         )
@@ -241,18 +247,21 @@ def order(rows: Sequence[AttackRecord]) -> Flags:
             yield Flag("weaker-beats-stronger", f"{text}: the attack with the stronger access is not at its best.")
 
 
-def _useless(rows: Sequence[AttackRecord], experiment: Experiment) -> Flags:
+def _useless(rows: Sequence[AttackRecord], experiment: Experiment, kind: Kind) -> Flags:
     names = {ATTACKS.label(attack.name): attack.name for attack in experiment.attacks}
     for row in rows:
         if not ATTACKS.load(names.get(row.attack, row.attack)).is_floor and row.leakage_gain.high <= 0:
-            yield Flag("no-better-than-mean", f"{row.label} ({row.deployment}) is no better than the mean image.")
+            yield Flag(
+                "no-better-than-mean", f"{row.label} ({row.deployment}) is no better than guessing {kind.guess}."
+            )
 
 
 def _overlap(data: Splits, n_private: int) -> Flags:
     """What the auxiliary part shares with the private one is refused before anything is trained."""
     shared = len(_hashes(data.private.take(n_private).inputs) & _hashes(data.train.inputs))
     if shared:
-        yield Flag("train-overlap", f"{shared} private images are in the train part too, pixel for pixel.")
+        samples = data.modality.one[1]
+        yield Flag("train-overlap", f"{shared} private {samples} are in the train part too, with equal values.")
 
 
 def _hashes(images: Iterable[NDArray[np.float32]]) -> set[bytes]:

@@ -114,7 +114,7 @@ def result(
         predictors=predictors,
         cost=tuple(cost(entry, turns.get(entry.deployment.label), experiment.seed) for entry in observed),
         flags=(
-            *unfit(utility, answers.labels),
+            *unfit(utility, answers.labels, data.modality.one[1]),
             *failures(failed),
             *flags(experiment, achieved, data, defense, spectrum, ceiling),
         ),

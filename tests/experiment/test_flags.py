@@ -201,7 +201,7 @@ def test_private_images_that_the_attacker_already_holds():
 def test_a_victim_near_chance(baseline, accuracy, expected):
     labels = np.repeat([0, 1, 2], [250, 150, 100])  # Always 0 is right for half.
     utility = Utility(proportion(accuracy, 500), proportion(baseline, 500))
-    assert [flag.flag for flag in unfit(utility, labels)] == expected
+    assert [flag.flag for flag in unfit(utility, labels, "images")] == expected
 
 
 def bound_at(n_releases, identified, gain):
