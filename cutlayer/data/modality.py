@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil, log10
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,12 @@ class Column:
         return self.first + max(1, len(self.words))
 
     def said(self, row: NDArray[Any]) -> str:
-        """What a row ``(n,)`` says in this column: a word, or a number in the units of the column."""
+        """What a row ``(n,)`` says in this column: a word, or a number with the digits that matter in its units."""
         if self.words:
             return self.words[int(np.argmax(row[self.first : self.stop]))]
-        return f"{self.low + float(row[self.first]) * (self.high - self.low):.4g}"
+        unit = self.tolerance or abs(self.high - self.low) / 100
+        digits = max(0, min(6, ceil(-log10(unit)))) if unit > 0 else 0
+        return f"{self.low + float(row[self.first]) * (self.high - self.low):z.{digits}f}"
 
 
 @dataclass(frozen=True)

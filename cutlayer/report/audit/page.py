@@ -18,7 +18,7 @@ from cutlayer.report.audit.aisvs import Requirement
 from cutlayer.report.audit.verdict import no_ceiling, ran, untried
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.inputs import Inputs
-from cutlayer.report.kit.kinds import kind_of
+from cutlayer.report.kit.kinds import INPUT, PICTURE, kind_of
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
 from cutlayer.report.kit.pictures import beside
 from cutlayer.report.kit.wording import (
@@ -41,7 +41,7 @@ from cutlayer.report.runs.tables import attack_table
 
 SHOWN = {"image": 8, "tokens": 4, "table": 3}
 """Inputs that are shown, by their kind."""
-FIGURES = ("psnr", "ssim", "token-accuracy", "exact", "columns-right")
+FIGURES = ("psnr", "ssim", "token-accuracy", "exact", "columns-right", "rows-exact")
 """Metrics of the worst attack of each access, where the inputs have them."""
 
 
@@ -180,12 +180,14 @@ def _who_gets_what(record: AuditRecord, shown: _Shown) -> Html:
             )
         )
     pictures = [picture for picture in strips if picture is not None]
-    reading = kind_of(record.modality).reading
+    kind = kind_of(record.modality)
+    told, reading = INPUT if kind is PICTURE else kind, kind.reading
     return section(
         "What an attacker with which access gets",
         note(
             "Whoever has more access may also run what needs less, so that each line holds for all attacks up to it. "
-            "0 % leakage is what an attacker reaches who always guesses the average input; 100 % is the exact input. "
+            "0 % leakage is what an attacker reaches who always guesses "
+            f"{told.guess}; 100 % is {told.exact}. "
             "Identified is how often the input that was sent is picked from all candidates. Small figures are 95 % "
             "intervals."
         ),

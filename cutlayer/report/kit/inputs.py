@@ -13,7 +13,7 @@ from cutlayer.data.legend import Legend
 from cutlayer.data.modality import IMAGE, TABLE, TOKENS
 from cutlayer.report.kit.markup import Html
 from cutlayer.report.kit.pictures import strip
-from cutlayer.report.kit.rows import rows
+from cutlayer.report.kit.rows import rightly, rows
 from cutlayer.report.kit.sentences import sentences, shares
 
 
@@ -70,15 +70,19 @@ def pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
     return images if images.dtype == np.uint8 else IMAGE.pixels(images.astype(np.float32))
 
 
-def gains(modality: str, true: NDArray[Any], rebuilt: NDArray[Any]) -> NDArray[np.float64]:
+def gains(rebuilt: Inputs, true: NDArray[Any]) -> NDArray[np.float64]:
     """How much an attack got of each input, ``(N,)``, to order them by; -inf where nothing can be said.
 
-    Of sentences it is the share of tokens that are right, of others the share of the mean input's error that a
-    reconstruction removed.
+    It is the share of tokens or of columns that are right; of pictures, and of rows whose columns nobody knows, the
+    share of the mean input's error that a reconstruction removed.
     """
-    if modality == TOKENS:
-        return shares(rebuilt, true)
+    if rebuilt.modality == TOKENS:
+        return shares(rebuilt.values, true)
+    if rebuilt.legend.columns:
+        right = [rightly(column, rebuilt.values, true) for column in rebuilt.legend.columns]
+        found: NDArray[np.float64] = np.mean([columns for columns in right if columns is not None], axis=0)
+        return found
     flat = true.reshape(len(true), -1).astype(np.float64)
-    error = ((flat - rebuilt.reshape(len(true), -1)) ** 2).mean(1)
+    error = ((flat - rebuilt.values.reshape(len(true), -1)) ** 2).mean(1)
     of_mean = ((flat - flat.mean(0)) ** 2).mean(1)
     return np.where(of_mean > 0, 1 - error / np.maximum(of_mean, 1e-12), -np.inf)

@@ -78,9 +78,10 @@ SENTENCE = Kind(
 ROW = Kind(
     "row", "rows", "rows", "device", "to which class the row belongs", "work out the row from them",
     saw="What the device held", rebuilds="What the server works out",
-    guess="the average row", exact="the exact row", error="by mean squared error over the numbers of a row",
-    apart="what sets a row apart from the average one",
-    furthest="gets furthest from the average row towards the true one",
+    guess="the most frequent word or the median in every column", exact="every column right",
+    error="by the share of columns that are wrong",
+    apart="the columns of a row that guessing gets wrong",
+    furthest="works out the greatest share of its columns",
     compared="by values", shown="column by column",
     reading="What is wrong is underlined, and the truth stands below it.",
 )  # fmt: skip

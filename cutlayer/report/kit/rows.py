@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,14 +70,11 @@ def numbered(n: int) -> tuple[Column, ...]:
 
 
 def said(column: Column, row: NDArray[Any]) -> str:
-    """What a column of an encoded row says: the word that fits best, or the number in its unit."""
+    """What a column of an encoded row says; a dash where that is no number."""
     own = row[column.first : column.stop].astype(np.float64)
     if not len(own) or not np.isfinite(own).all():
         return DASH
-    if column.words:
-        return column.words[int(own.argmax())]
-    value, digits = column.low + float(own[0]) * (column.high - column.low), _digits(column)
-    return f"{value:z,.{digits}f}".replace("-", MINUS)
+    return column.said(row) if column.words else column.said(row).replace("-", MINUS)
 
 
 def rightly(column: Column, values: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -104,12 +100,6 @@ def _cell(column: Column, row: NDArray[Any], truth: NDArray[Any] | None, *, told
     if truth is None or right is None or right[0]:
         return el("td", text)
     return el("td", marked(text), small(f"was {said(column, truth)}") if told else None)
-
-
-def _digits(column: Column) -> int:
-    """Digits behind the point that matter: as the tolerance has them, else three figures of the range."""
-    unit = column.tolerance or abs(column.high - column.low) / 100
-    return max(0, min(6, math.ceil(-math.log10(unit)))) if unit > 0 else 0
 
 
 def _more(columns: Sequence[Column]) -> Html | None:

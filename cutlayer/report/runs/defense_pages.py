@@ -177,7 +177,7 @@ def chosen(true: Inputs, rebuilt: Inputs, count: int) -> list[Case]:
     n = len(true.values)
     if n <= max(WHOLE_SET, 2 * count - 1):
         return [Case(f"all {kind_of(true.modality).many}", list(range(n))[: 2 * count])]
-    order = [int(i) for i in np.argsort(-gains(true.modality, true.values, rebuilt.values), kind="stable")]
+    order = [int(i) for i in np.argsort(-gains(rebuilt, true.values), kind="stable")]
     middle = max(count, (len(order) - count) // 2)
     return [Case("leak most", order[:count]), Case("median", order[middle : middle + count])]
 

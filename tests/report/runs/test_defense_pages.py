@@ -38,7 +38,7 @@ def test_those_that_leak_most_come_first_and_the_median_ones_lie_in_the_middle()
     most, median = chosen(Inputs("image", true), Inputs("image", rebuilt), 3)
     assert most.indices == [0, 1, 2]
     assert median.indices == [9, 10, 11]
-    order = gains("image", true, rebuilt)
+    order = gains(Inputs("image", rebuilt), true)
     assert order[0] == pytest.approx(1.0)
     assert abs(order[20]) < 0.01, "the average picture leaks nothing"
 
