@@ -50,6 +50,7 @@ def profile(
     samples: Count = 460,
     seconds: Seconds = 5.0,
     data: str | None = None,
+    tokens: str | None = None,
     data_root: DataRoot = None,
     epochs: Epochs = 0,
     privacy: bool = False,
@@ -91,7 +92,9 @@ def profile(
         samples: Runs of each head, more of a quick one; a p95 needs 90, a p99 459.
         seconds: Time limit for the runs of each head, in seconds; half of it unless other programs disturb them.
         data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file, whose
-            images are sent instead of random ones.
+            images are sent instead of random ones; or a data set of sentences, for a text model.
+        tokens: For a text model, lengths of sentences in tokens, such as 16,64,256: what each costs at every cut is
+            measured beside the rest. A model by name is built for the longest.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         epochs: Training passes over the data set, for a model by name; 0 leaves its weights random.
         privacy: Attack every cut with ridge, nearest and a small decoder, with the images of --data.
@@ -108,7 +111,7 @@ def profile(
     """
     from cutlayer.commands.models import start_of
     from cutlayer.machine.confined import limits as limits_of
-    from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers
+    from cutlayer.profile.plan import Plan, Settings, duration_ns, names, numbers, token_counts
     from cutlayer.profile.run import run_plan
     from cutlayer.records.profile import Limits
     from cutlayer.report.profiles.page import HTML
@@ -127,7 +130,8 @@ def profile(
     stated = given(input, state, constant, public)
     plan = Plan(
         model, names("cut", cuts), ",".join(input) or None, classes, network, data, data_root, connect, epochs, privacy,
-        stated, start_of(weights, mean, std), limits_of(limit_s, limit_gb),
+        stated, start_of(weights, mean, std), () if tokens is None else token_counts(tokens),
+        limits_of(limit_s, limit_gb),
     )  # fmt: skip
     profile = run_plan(plan, settings, limits, out, say, lambda incomplete: tell_lines(text(incomplete)))
     tell_lines(text(profile))

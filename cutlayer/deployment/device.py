@@ -36,11 +36,13 @@ def serve(device: Device, lines: Iterable[str], answer: Callable[[dict[str, Any]
     """Do the task on each line, until they end. An error that the user can mend is answered with its sentence."""
     for line in lines:
         task = json.loads(line)
+        tokens = task.pop("tokens", None)
+        of_task = device if tokens is None else device.of_length(tokens)
         # A collection in the middle of a run would count as its time.
         gc.collect()
         gc.disable()
         try:
-            answer(TASKS[task.pop("do")](device, **task))
+            answer(TASKS[task.pop("do")](of_task, **task))
         except CutlayerError as error:
             answer(_refused(error))
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -21,6 +21,7 @@ from cutlayer.machine.energy import joules
 from cutlayer.machine.footprint import peak_rss_bytes
 from cutlayer.machine.throttling import condition, held_back, own_clock_hz, stopped
 from cutlayer.records.dataclass_json import dump
+from cutlayer.sequences import trimmed
 from cutlayer.split_folder import Half, SplitFolder, whole
 from cutlayer.trace import columns
 from cutlayer.wire.codecs.packed import codec_named
@@ -41,14 +42,14 @@ class Device:
 
     Attributes:
         defense: Its defense, ready to protect.
-        images: ``(N, *input.shape)`` in [0, 1], taken in turn.
+        images: ``(N, *input.shape)``: images in [0, 1], or sentences, taken in turn.
         threads: Threads that compute one request.
     """
 
     split: SplitFolder
     head: Half
     defense: Defense
-    images: NDArray[np.float32]
+    images: NDArray[Any]
     threads: int
 
     @cached_property
@@ -56,10 +57,15 @@ class Device:
         """The output of the head for each image."""
         return [self.head(self.image(index)) for index in range(len(self.images))]
 
-    def image(self, index: int) -> NDArray[np.float32]:
-        """A batch of one."""
+    def image(self, index: int) -> NDArray[Any]:
+        """A batch of one; a sentence without the padding behind it."""
         at = index % len(self.images)
-        return self.images[at : at + 1]
+        batch = self.images[at : at + 1]
+        return batch if self.split.manifest.length is None else trimmed(batch)
+
+    def of_length(self, tokens: int) -> Device:
+        """The same device, with the first tokens of each sentence."""
+        return replace(self, images=np.ascontiguousarray(self.images[:, :tokens]))
 
 
 def time_head(device: Device, samples: int, seconds: float, least: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from cutlayer.models.manifest import HEAD_WEIGHTS
 from cutlayer.models.start import RANDOM
 from cutlayer.network.namespaces import two_hosts
 from cutlayer.network.profiles import Network
+from cutlayer.profile.lengths import sentence_spec
 from cutlayer.profile.plan import Plan, Settings, shape
 from cutlayer.records.profile import Limits
 from cutlayer.registry import MODELS
@@ -44,6 +45,12 @@ def check_plan(
             "that `cutlayer split` has written from a model by name."
         )
     check_writable(out, "folder")
+    if plan.tokens and plan.connect is not None:
+        raise ConfigError("--tokens measures with a server on this machine; leave out --connect.")
+    if plan.tokens and plan.input is not None:
+        raise ConfigError("--tokens states what the model takes; leave out --input.")
+    if (sentences := sentence_spec(plan)) is not None:
+        return sentences
     return None if plan.input is None or Path(plan.model).suffix == ".onnx" else shape(plan.input)
 
 

@@ -20,6 +20,9 @@ Say = Callable[[str], None]
 
 _UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
 
+MOST_TOKENS = 1 << 16
+"""Tokens of a sentence, at most."""
+
 DEFAULT_NETWORKS = "loopback,wifi,lte"
 
 
@@ -39,6 +42,7 @@ class Plan:
         given: What the user states about an ONNX file.
         start: Weights of a model by name, and its normalization.
         privacy: Whether every cut is attacked, with the data set's images.
+        tokens: Lengths of the sentences that are measured, in rising order; none where the model takes something else.
         confinement: What the work on an ONNX file may take until it is cut; None does it in this process, unlimited.
     """
 
@@ -54,6 +58,7 @@ class Plan:
     privacy: bool = False
     given: Given = NOTHING
     start: Start = RANDOM
+    tokens: tuple[int, ...] = ()
     confinement: Limits | None = None
 
 
@@ -82,6 +87,18 @@ def numbers(text: str) -> tuple[int, ...]:
     if not all(core.isdecimal() and len(core) < 6 for core in cores):
         raise ConfigError(f"Cores must be numbers with commas between them, such as 0,1; {text!r:.80} was given.")
     return tuple(map(int, cores))
+
+
+def token_counts(text: str) -> tuple[int, ...]:
+    """Numbers of tokens with commas between them, in rising order.
+
+    Raises:
+        ConfigError: One is not a number from 1 to 65,536, or is there twice.
+    """
+    given = names("number of tokens", text)
+    if not all(one.isascii() and one.isdecimal() and len(one) < 6 and 0 < int(one) <= MOST_TOKENS for one in given):
+        raise ConfigError(f"--tokens takes lengths of sentences in tokens, such as 16,64,256; {text!r:.80} was given.")
+    return tuple(sorted(map(int, given)))
 
 
 def duration_ns(text: str) -> float:

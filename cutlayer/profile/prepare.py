@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cutlayer.errors import ConfigError, SplitError, near
@@ -60,6 +61,7 @@ def prepare(
     classes: int | None,
     data: str | None,
     say: Say,
+    tokenizer: str = "",
     train: Train | None = None,
     start: Start = RANDOM,
     given: Given = NOTHING,
@@ -76,6 +78,7 @@ def prepare(
         start: Weights of a model by name, and its normalization.
         data: Name of the data set that the model was trained on, for the split folders.
         say: Receives a line about each step.
+        tokenizer: What makes tokens of text, for the split folders of a text model.
         train: Trains a model by name in place; it keeps its random weights when None.
         given: What the user states about an ONNX file.
         confinement: What the work on an ONNX file of the user's may take; see `cutlayer.machine.confined`.
@@ -87,6 +90,8 @@ def prepare(
     if (Path(model) / MANIFEST).exists():
         return [_from_folder(Path(model), cuts)]
     path = Path(model)
+    if MODELS.takes(model) and (sentence := _sentence(model, input)) is not None:
+        return _of_sentences(model, cuts, sentence, out, classes, data, tokenizer, start, say, train)
     if MODELS.takes(model):
         path, cuts, input = _export(model, cuts, input, out, classes, start, say, train)
         confinement = None  # the file is our own
@@ -140,7 +145,7 @@ def from_onnx(path: Path, cuts: Sequence[str], given: Given, out: Path, data: st
     for older in (out / "cuts").glob(f"[0-9]*-*/{MANIFEST}"):
         shutil.rmtree(older.parent)
     for place, cut in enumerate(track(pick(graph.cuts, cuts), "writing the cuts")):
-        folder = out / "cuts" / f"{place:02}-{re.sub(r'[^A-Za-z0-9._-]+', '_', cut.name)[:80]}"
+        folder = _folder(out, place, cut.name)
         try:
             write(graph, cut.name, folder, data=data)
         except SplitError as error:
@@ -196,6 +201,73 @@ def choose_cuts(cuts: Sequence[AnyCut], count: int | None) -> list[AnyCut]:
     return sorted(chosen, key=lambda cut: (cut.macs, -cut.nbytes))
 
 
+def _zoo(model: str) -> ModuleType:
+    try:
+        from cutlayer.models import zoo
+    except ImportError:
+        raise ConfigError(
+            f"A model by name, such as {model}, is built with torch, which is not installed; install cutlayer[lab], "
+            "or profile an ONNX file."
+        ) from None
+    return zoo
+
+
+def _sentence(model: str, input: TensorSpec | None) -> TensorSpec | None:
+    """What a text model by name takes; None for another model."""
+    if input is None and "input" not in MODELS.options(model):
+        return None
+    spec = input or _zoo(model).default_input(model)
+    return spec if spec.is_tokens else None
+
+
+def _of_sentences(
+    model: str,
+    cuts: Sequence[str],
+    spec: TensorSpec,
+    out: Path,
+    classes: int | None,
+    data: str | None,
+    tokenizer: str,
+    start: Start,
+    say: Say,
+    train: Train | None,
+) -> list[Candidate]:
+    """The cuts of a text model by name, of which each half is exported by itself, so that sentences keep their lengths.
+
+    A file of the whole model has one length: which axes behind a cut are those of the sequence, it does not say.
+    """
+    zoo = _zoo(model)
+    from cutlayer.models import folder as folders
+    from cutlayer.models.cuts import cut_nodes
+    from cutlayer.models.halves import split_at
+
+    module = zoo.build(model, spec, classes or 10, start=start)
+    if train is not None:
+        train(module)
+    nodes = dict(cut_nodes(module, spec))
+    chosen = pick([cut for cut in nodes if cut.shape[:1] == spec.shape and len(cut.shape) == 2], cuts)
+    if not chosen:
+        raise SplitError(f"{model} cannot be profiled: none of its cuts sends a row for each token.")
+    say(f"exporting the halves of {MODELS.label(model)} for sentences of at most {spec} tokens, at {len(chosen)} cuts")
+    candidates = []
+    for older in (out / "cuts").glob(f"[0-9]*-*/{MANIFEST}"):
+        shutil.rmtree(older.parent)
+    for place, cut in enumerate(track(chosen, "writing the cuts")):
+        folder = _folder(out, place, cut.name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folders.save(
+            folder, split_at(module, cut, nodes[cut], spec), model=model, classes=classes or 10,
+            defense={"name": "none"}, data=data, tokenizer=tokenizer, weights=False,
+        )  # fmt: skip
+        macs = None if cut.uncounted else cut.macs
+        candidates.append(Candidate(cut.name, folder, cut.shape, cut.nbytes, cut.params, macs))
+    return candidates
+
+
+def _folder(out: Path, place: int, cut: str) -> Path:
+    return out / "cuts" / f"{place:02}-{re.sub(r'[^A-Za-z0-9._-]+', '_', cut)[:80]}"
+
+
 def _export(
     model: str,
     cuts: Sequence[str],
@@ -207,13 +279,7 @@ def _export(
     train: Train | None,
 ) -> tuple[Path, list[str], TensorSpec]:
     """The ONNX file of a model by name, the names of the cuts to compare, and the input."""
-    try:
-        from cutlayer.models import zoo
-    except ImportError:
-        raise ConfigError(
-            f"A model by name, such as {model}, is built with torch, which is not installed; install cutlayer[lab], "
-            "or profile an ONNX file."
-        ) from None
+    zoo = _zoo(model)
     from cutlayer.models.cuts import cut_nodes
     from cutlayer.models.export import export_named
 

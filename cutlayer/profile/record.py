@@ -12,6 +12,7 @@ from cutlayer.machine.identity import machine
 from cutlayer.network.shaper import APPLICATION_LEVEL
 from cutlayer.percentiles import percentiles
 from cutlayer.profile.advice import bandwidth, recommend
+from cutlayer.profile.lengths import length_record
 from cutlayer.profile.measure import CutMeasurements
 from cutlayer.profile.plan import Plan, Settings
 from cutlayer.profile.sampling import Key
@@ -110,6 +111,12 @@ def _cut(name: str, measurements: Measurements, quality: Mapping[Key, Quality]) 
         },
         head_file_bytes=split.head_file_bytes, tail_file_bytes=split.tail_file_bytes,
         rounds=len(cut.rounds.taken), disturbed=tuple(cut.rounds.set_aside),
+        lengths=tuple(
+            length_record(
+                one, measurements.transport, measurements.networks, candidate.nbytes // candidate.shape[0]
+            )
+            for one in measurements.taken.lengths.get(name, ())
+        ),
     )  # fmt: skip
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
+from cutlayer.data.text import Tokenizer
 from cutlayer.errors import ConfigError, CutlayerError, SplitError, WriteError
 from cutlayer.machine.lock import only_one
+from cutlayer.models.manifest import MANIFEST
+from cutlayer.models.text_folder import tokenizer_of
 from cutlayer.network.profiles import Network, networks_named
 from cutlayer.profile import connected, emulated
 from cutlayer.profile.advice import keeps
 from cutlayer.profile.check import check_plan
+from cutlayer.profile.lengths import measure_lengths, stream
 from cutlayer.profile.plan import DEFAULT_NETWORKS, Plan, Say, Settings
 from cutlayer.profile.prepare import Candidate, Train, own_shape, prepare
 from cutlayer.profile.quality import accuracy, leakage
@@ -37,7 +41,7 @@ from cutlayer.tensors import random_batch
 if TYPE_CHECKING:
     from torch import nn
 
-IMAGES = "images.npy"
+IMAGES, SENTENCES = "images.npy", "sentences.npy"
 RANDOM_IMAGES, DATA_IMAGES = 8, 64
 
 
@@ -80,12 +84,16 @@ def _run(
     classes = (splits and len(splits.classes)) or plan.classes  # images without classes leave the number to the plan
     candidates = prepare(
         plan.model, plan.cuts, spec, out, classes=classes, data=plan.data, say=say,
+        tokenizer=splits.tokenizer if splits else spoken.text if (spoken := _tokenizer(plan)) else "",
         train=_trainer(plan, splits, settings.seed, say), start=plan.start, given=plan.given,
         confinement=plan.confinement,
     )  # fmt: skip
     judged = _is_judged(plan, candidates[0], limits, splits)
     images, sent = _images(plan, candidates[0], settings, splits)
     write_array(out / IMAGES, images)
+    if plan.tokens:
+        said: NDArray[Any] = images if splits is None else splits.test.inputs
+        write_array(out / SENTENCES, stream(said, max(plan.tokens), RANDOM_IMAGES))
     taken, quality = Taken(candidates), dict[Key, Quality]()
 
     def known(ended: str | None = None) -> Profile:
@@ -101,6 +109,9 @@ def _run(
                 return keeps(limits, quality.get(key, Quality()))
 
             emulated.measure_emulated(taken, out / IMAGES, networks, settings, say, may_recommend)
+            for candidate in track(candidates if plan.tokens else [], "sentences of each length"):
+                say(f"{candidate.cut} with sentences of {', '.join(map(str, plan.tokens))} tokens")
+                taken.lengths[candidate.cut] = measure_lengths(candidate, out / SENTENCES, plan, settings)
         else:
             connected.measure_connected(taken, out / IMAGES, plan.connect, settings, say)
             quality |= _quality(plan, candidates, settings, splits, judged, say)
@@ -126,6 +137,7 @@ def _data(name: str, plan: Plan, spec: TensorSpec | None, seed: int, say: Say) -
         plan.data_root,
         seed,
         shape=None if spec is None else spec.shape,
+        tokenizer=_tokenizer(plan),
         otherwise=own_shape(plan.model, plan.given, plan.confinement)
         if DATASETS.is_path(name) and spec is None
         else None,
@@ -135,6 +147,13 @@ def _data(name: str, plan: Plan, spec: TensorSpec | None, seed: int, say: Say) -
     if plan.epochs and not splits.classes:
         raise ConfigError(f"The images of {name} have no classes to train on; leave out --epochs.")
     return splits
+
+
+def _tokenizer(plan: Plan) -> Tokenizer | None:
+    """The tokenizer that the model has of its own; None for one that has none."""
+    if (Path(plan.model) / MANIFEST).exists():
+        return open_split(Path(plan.model)).tokenizer
+    return tokenizer_of(plan.model)
 
 
 def _save(out: Path, profile: Profile) -> None:
@@ -182,7 +201,8 @@ def _images(
         images = splits.test.inputs[:DATA_IMAGES]
     if len(inputs) > 1 or images.shape[1:] != input.shape:
         raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
-    return images, f"{len(images)} {plan.data or 'random'} images of {input}, one at a time"
+    many = f"sentences of at most {input} tokens" if manifest.sequence else f"images of {input}"
+    return images, f"{len(images)} {plan.data or 'random'} {many}, one at a time"
 
 
 def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | None:
@@ -225,7 +245,11 @@ def _notes(plan: Plan, judged: bool) -> list[str]:
     if plan.data is not None and not judged:
         notes.append(f"No accuracy: {plan.model} has no tail here, or does not answer with the classes of {plan.data}.")
     if plan.data is None:
-        notes.append("The images are random noise, which zstd packs worse than photographs; --data sends real ones.")
+        notes.append(
+            "The sentences are random tokens; --data sends real ones."
+            if plan.tokens
+            else "The images are random noise, which zstd packs worse than photographs; --data sends real ones."
+        )
     if plan.connect is None:
         notes.append("The server is this machine; --connect measures a real one.")
     if plan.privacy:

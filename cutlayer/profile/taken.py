@@ -10,6 +10,7 @@ import numpy as np
 
 from cutlayer.network.profiles import Network
 from cutlayer.profile.cost_model import Request, Transport, typical
+from cutlayer.profile.lengths import LengthMeasurements
 from cutlayer.profile.measure import CutMeasurements, LocalMeasurements
 from cutlayer.profile.points import PointMeasurements
 from cutlayer.profile.prepare import Candidate
@@ -30,6 +31,7 @@ class Taken:
         local: The whole model on this device; None where the device has no tail, or before it was measured.
         points: What was measured through each network, by its name and the choice.
         remote: The cut that a real server holds, as measured with it; None where there is no such server.
+        lengths: Sentences of each length that was asked for, by the name of the cut.
     """
 
     candidates: Sequence[Candidate]
@@ -37,6 +39,7 @@ class Taken:
     local: LocalMeasurements | None = None
     points: dict[str, dict[Key, PointMeasurements]] = field(default_factory=dict)
     remote: CutMeasurements | None = None
+    lengths: dict[str, list[LengthMeasurements]] = field(default_factory=dict)
 
     @property
     def in_order(self) -> dict[str, CutMeasurements]:

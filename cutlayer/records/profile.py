@@ -223,6 +223,29 @@ class RequestRecord:
 
 
 @dataclass(frozen=True)
+class LengthRecord:
+    """Sentences of one length at one cut, measured in one round; times in ns are medians.
+
+    Attributes:
+        tokens: Number of tokens of each sentence.
+        bytes: Size of the smashed data, before any codec.
+        head_ns: The head alone.
+        n: Number of its runs.
+        message_bytes: Size of the message up with its header, by codec.
+        end_to_end_ns: Whole requests to a server on this machine without any emulated network, by codec.
+        networks_ns: Whole requests over each network as the cost model computes them, by network and codec.
+    """
+
+    tokens: int
+    bytes: int
+    head_ns: int
+    n: int
+    message_bytes: dict[str, int]
+    end_to_end_ns: dict[str, int]
+    networks_ns: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
 class CutRecord:
     """Everything about one cut on the device; None where a figure is not known or cannot be read.
 
@@ -248,6 +271,7 @@ class CutRecord:
         tail_file_bytes: Size of the file of the tail, which a device without it need not hold.
         rounds: Number of rounds in which the cut was measured; None in records of older versions.
         disturbed: What disturbed those rounds that were disturbed, in words. They count only where too few others are.
+        lengths: Sentences of each length that was asked for.
     """
 
     cut: str
@@ -272,6 +296,7 @@ class CutRecord:
     tail_file_bytes: int | None = None
     rounds: int | None = None
     disturbed: tuple[str, ...] = ()
+    lengths: tuple[LengthRecord, ...] = ()
 
     def fastest(self, network: str) -> tuple[str, RequestRecord]:
         """The codec with the smallest end-to-end p50 over a network, and its requests."""

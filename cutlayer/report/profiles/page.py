@@ -12,7 +12,7 @@ from cutlayer.report.kit import markup
 from cutlayer.report.kit.markup import Html, el, note, row, section
 from cutlayer.report.kit.svg import stage_bar
 from cutlayer.report.kit.wording import DASH, duration, rate, size
-from cutlayer.report.profiles import advice
+from cutlayer.report.profiles import advice, lengths
 from cutlayer.report.profiles.charts import bandwidth_curve, pareto_plots
 from cutlayer.trace import STAGES
 
@@ -34,7 +34,15 @@ def save(folder: Path, profile: Profile) -> None:
 def page(profile: Profile) -> str:
     """The whole page, from the record alone."""
     networks = [_network(profile, name) for name in profile.networks]
-    sections = [_opening(profile), _bandwidth(profile), networks, _cuts(profile), _stages(profile), _how(profile)]
+    sections = [
+        _opening(profile),
+        _bandwidth(profile),
+        networks,
+        _cuts(profile),
+        _lengths(profile),
+        _stages(profile),
+        _how(profile),
+    ]
     return markup.page(f"cutlayer: where to cut {profile.model}", el("main", sections), _STYLE)
 
 
@@ -129,6 +137,15 @@ def _cuts(profile: Profile) -> Html:
     )
 
 
+def _lengths(profile: Profile) -> list[Html]:
+    """What sentences of each length cost; nothing where no lengths were asked for."""
+    rows = [_numbers(cut, values) for cut, values in lengths.rows(profile, duration)]
+    if not rows:
+        return []
+    table = _table(["Cut", *(name.capitalize() if name == "tokens" else name for name in lengths.names(profile))], rows)
+    return [section("Sentences of each length", el("p", lengths.HOW), table)]
+
+
 def _stages(profile: Profile) -> Html:
     """p50, p95 and p99 of every stage, a table for each codec."""
     parts = []
@@ -164,7 +181,7 @@ def _fact(value: object) -> str:
 
 def _table(names: Sequence[str], rows: Sequence[Html]) -> Html:
     head = el("tr", [el("th", name, scope="col") for name in names])
-    return el("div", el("table", el("thead", head), el("tbody", rows), class_="numbers"), class_="wide")
+    return el("div", el("table", el("thead", head), el("tbody", rows), class_="numbers"), class_="wide", tabindex=0)
 
 
 def _numbers(name: str, values: Sequence[object]) -> Html:

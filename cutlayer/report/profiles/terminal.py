@@ -5,13 +5,14 @@ from __future__ import annotations
 from cutlayer.records.profile import Profile, Span
 from cutlayer.report.kit.columns import columns, plain, wrap
 from cutlayer.report.kit.wording import duration, ms, rate
-from cutlayer.report.profiles import advice
+from cutlayer.report.profiles import advice, lengths
 
 
 def text(profile: Profile) -> str:
     """The record of a profile, as tables: cuts, networks, and what to do."""
     networks = [_network(profile, name) for name in profile.networks]
-    return "\n\n".join([_heading(profile), _cuts(profile), *networks, _advice(profile), _verdict(profile)])
+    by_length = [_lengths(profile)] if any(cut.lengths for cut in profile.cuts) else []
+    return "\n\n".join([_heading(profile), _cuts(profile), *by_length, *networks, _advice(profile), _verdict(profile)])
 
 
 def _heading(profile: Profile) -> str:
@@ -44,6 +45,11 @@ def _cuts(profile: Profile) -> str:
     meter = f", by {source}" if source else ": no meter that can be read here"
     bound = [wrap(advice.ceiling(profile))] if advice.ceiling(profile) else []
     return "\n".join([*lines, plain(legend + meter), *bound, *map(plain, _held_back(profile))])
+
+
+def _lengths(profile: Profile) -> str:
+    rows = [[cut, *values] for cut, values in lengths.rows(profile, ms)]
+    return columns(["cut", *lengths.names(profile)], rows) + "\n" + wrap(f"{lengths.HOW} Times in ms.")
 
 
 def _held_back(profile: Profile) -> list[str]:
