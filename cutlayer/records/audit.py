@@ -207,9 +207,7 @@ def checked(condition: Condition, record: AuditRecord) -> Checked:
             text=condition.text, broken=True,
             says=f"{condition.metric} was not measured, so the audit fails: {condition.text!r} may hold.",
         )  # fmt: skip
-    limit = condition.limit / 100 if condition.unit == "%" and condition.metric not in STANDARD_METRICS else (
-        condition.limit
-    )  # fmt: skip
+    limit = condition.limit / 100 if condition.unit == "%" else condition.limit
     broken = condition.holds(value, limit)
     return Checked(
         text=condition.text, broken=broken,

@@ -49,6 +49,10 @@ class Kind:
         """One input, with its article."""
         return f"{'an' if self.one[0] in 'aeiou' else 'a'} {self.one}"
 
+    def told(self, text: str) -> str:
+        """What an attack or a metric says of pictures, said of these inputs."""
+        return text if self.one == "picture" else text.replace("pictures", self.many).replace("picture", self.one)
+
     @property
     def leakage(self) -> Scale:
         """The leakage gain, explained in these words."""

@@ -100,13 +100,15 @@ class Group:
     def headline_metrics(self) -> list[str]:
         """The standard metrics and the user's own, without those for which another column stands.
 
-        The leakage gain stands for the mean squared error, and the share of identified pictures for that in pixels.
-        Other metrics of cutlayer that a plan names are in the table of all attacks.
+        The leakage gain stands for the mean squared error, the share of identified inputs for that by their values, the
+        columns of a row for its PSNR, and the tokens of a sentence for its ROUGE-L. Other metrics of cutlayer that a
+        plan names are in the table of all attacks.
         """
+        stood_for = {"mse", "identification", "rouge-l", *(["psnr"] if "columns-right" in self.metrics else [])}
         return [
             name
             for name in self.metrics
-            if name not in ("mse", "identification") and (name in STANDARD_METRICS or name not in set(METRICS))
+            if name not in stood_for and (name in STANDARD_METRICS or name not in set(METRICS))
         ]
 
     @property

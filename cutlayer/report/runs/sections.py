@@ -43,7 +43,7 @@ def headline(group: Group) -> Html:
 def attacks(group: Group) -> Html:
     """Every number of every attack, and the meaning of the columns."""
     scales = [group.kind.leakage, *map(scale, group.metrics)]
-    metrics = [(metric.title, metric.explanation) for metric in scales if metric.explanation]
+    metrics = [(metric.title, group.kind.told(metric.explanation)) for metric in scales if metric.explanation]
     access = [(name, f"{text.format(many=group.kind.many)}.") for name, text in ACCESS.values()]
     judges = dict.fromkeys(member.run.result.judge for member in group.members if member.run.result.judge)
     metrics += [("Evaluation classifier", judge) for judge in judges]

@@ -178,7 +178,7 @@ def _verdict(group: Group, setting: Setting, indices: list[int]) -> Html:
     heading = el("h3", group.kind.rebuilds, el("span", dot(setting.color), setting.label))
     if worst is None:
         return el("div", el("div", heading, el("p", "No attack was run."), _cost(group, setting)), class_="row")
-    plain_words = attack_words(worst.attack)
+    plain_words = group.kind.told(attack_words(worst.attack))
     leaked = el("strong", f"{LEAKAGE_GAIN.value(setting.leakage.value)} leaked")
     sentences = [leaked, f" to the worst attack, {worst.label}", f" ({plain_words})." if plain_words else "."]
     sentences.append(_identified(setting, group.kind))

@@ -82,7 +82,7 @@ def _headline(group: Group) -> str:
     legend += "Change in points; a change in brackets is not told apart from none. "
     legend += f"Leakage: 0 % is an attacker who guesses {kind.guess}, 100 % {kind.exact}."
     legend += f" {about(group)}"
-    legend += "".join(f" {metric.title}: {metric.explanation}" for metric in scales.values() if metric.explanation)
+    legend += "".join(f" {m.title}: {kind.told(m.explanation)}" for m in scales.values() if m.explanation)
     legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cutlayer.data.legend import Legend
+from cutlayer.data.words import Piece
 from cutlayer.records.audit import (
     BUDGET,
     NO_ACCESS,
@@ -189,6 +190,7 @@ def test_what_others_wrote_cannot_put_markup_into_the_page():
         ("leakage > 0.5", True, 0.95), ("leakage.query-free > 0.5", False, 0.0), ("leakage > 96%", False, 0.95),
         ("identified >= 100%", True, 1.0), ("accuracy < 0.95", True, 0.9), ("psnr > 30dB", True, 31.0),
         ("ceiling > 0.5", True, 1.0), ("ceiling.identified > 0.5", True, 1.0), ("identified.white-box > 0", True, 1.0),
+        ("identification > 50%", True, 0.95), ("identification > 96%", False, 0.95),
     ],
 )  # fmt: skip
 def test_a_condition_is_compared_with_its_figure(text, broken, value):
@@ -213,6 +215,41 @@ def test_what_weaker_attackers_get_says_nothing_of_attacks_that_the_budget_did_n
     made = replace(made, attacks=tuple(weaker), identification=())
     judged = checked(parse("leakage.white-box > 0.99"), made)
     assert (judged.broken, "was not measured" in judged.says) == (True, True)
+
+
+def of_sentences(**changes):
+    metrics = {"token-accuracy": Estimate(0.9, 64, 0.88, 0.92), "exact": Estimate(0.25, 64, 0.2, 0.3)}
+    read = replace(attack("token-ridge", "BLACK_BOX", 0.9), metrics=metrics)
+    return record(modality="tokens", attacks=(read,), input=(4,), **changes)
+
+
+SAID, READ = np.array([[1, 2, 3, 0], [2, 2, 1, 3]]), np.array([[1, 3, 3, 0], [2, 2, 1, 3]])
+LEGEND = Legend({i: Piece(word, glued=False, says=True) for i, word in enumerate(("read", "the", "file"), start=1)})
+
+
+def test_an_audit_of_sentences_shows_what_was_said_and_what_was_read():
+    text = written(of_sentences(), originals=SAID, rebuilt={"token-ridge": READ}, legend=LEGEND)
+    assert "<li>read the file</li>" in text
+    assert "<small>2 of 3 tokens right</small>" in text
+    assert text.count('class="wrong"') == 1
+    assert "Tokens read, %" in text
+    assert "always guesses the most frequent token in every place; 100 % is every token right." in text
+    visible = re.sub(r"<[^>]+>", "", re.sub(r"<style>.*?</style>", "", text, flags=re.S))
+    assert not re.search("picture|pixel|psnr", visible, re.IGNORECASE)
+    assert "<img" not in text
+
+
+def test_sentences_of_a_tap_whose_truth_is_unknown_are_shown_as_they_were_read():
+    made = of_sentences(tap=TapFacts(n=2, n_releases=1, scored=False, rebuilt=("token-ridge",)))
+    text = written(made, originals=SAID, rebuilt={}, recorded={"token-ridge": READ}, legend=LEGEND)
+    assert "<li>read file file</li>" in text
+    assert "nothing says how near these sentences come to what was seen" in text
+    assert 'class="wrong"' not in text
+
+
+def test_a_condition_on_tokens_may_be_in_percent():
+    assert checked(parse("token-accuracy > 80%"), of_sentences()).broken
+    assert not checked(parse("token-accuracy > 95%"), of_sentences()).broken
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
