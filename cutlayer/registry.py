@@ -442,9 +442,11 @@ DEFENSES = Registry(
         "crafter": "cutlayer.defenses.crafter:Crafter",
         "crafter-z": "cutlayer.defenses.crafter_z:CrafterZ",
         "crafter-distilled": "cutlayer.defenses.crafter_distilled:CrafterDistilled",
+        "sanitize-text": "cutlayer.defenses.sanitize_text:SanitizeText",
+        "split-n-denoise": "cutlayer.defenses.split_n_denoise:SplitNDenoise",
     },
     "cutlayer.defenses",
-    {"cutlayer.defenses.base:Defense": ("protect or harden or surgery",)},
+    {"cutlayer.defenses.base:Defense": ("protect or rewrite or harden or surgery",)},
 )
 
 ATTACKS = Registry(

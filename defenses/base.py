@@ -113,7 +113,7 @@ class Defense:
     @property
     def protects(self) -> bool:
         """Whether anything is done to the releases."""
-        return type(self).protect is not Defense.protect
+        return self.rewrites or type(self).protect is not Defense.protect
 
     @property
     def learned(self) -> dict[str, NDArray[Any]]:
@@ -136,6 +136,35 @@ class Defense:
             smashed: ``(N, *smashed.shape)`` from the hardened head, before protection.
         """
         return {}
+
+    def rewrite(self, inputs: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Change the inputs on the device, online, before the head computes.
+
+        Args:
+            inputs: ``(N, *input.shape)``; they stay as they are.
+            rng: Source of every random draw. Fresh for each release.
+        """
+        return inputs
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether the inputs are changed before the head computes."""
+        return type(self).rewrite is not Defense.rewrite
+
+    def mend(self, answer: NDArray[Any], smashed: NDArray[Any], sent: NDArray[Any]) -> NDArray[Any]:
+        """Change what the server answered, on the device, which knows what it did to the smashed data.
+
+        Args:
+            answer: ``(N, classes)``, or the vector of each input.
+            smashed: ``(N, *smashed.shape)``, before protection.
+            sent: The same, as `protect` gave it.
+        """
+        return answer
+
+    @property
+    def mends(self) -> bool:
+        """Whether answers are changed on the device."""
+        return self.on and type(self).mend is not Defense.mend
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Change what leaves the device, online, for each batch.
@@ -261,6 +290,24 @@ class Chain(Defense):
             for position, stated in (("first", first), ("second", second))
             for name, value in stated.items()
         }
+
+    def rewrite(self, inputs: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """Rewrite with the first, then with the second."""
+        return self.second.rewrite(self.first.rewrite(inputs, rng), rng)
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether either rewrites inputs."""
+        return self.first.rewrites or self.second.rewrites
+
+    def mend(self, answer: NDArray[Any], smashed: NDArray[Any], sent: NDArray[Any]) -> NDArray[Any]:
+        """Undo the second, then the first; each is told what both did."""
+        return self.first.mend(self.second.mend(answer, smashed, sent), smashed, sent)
+
+    @property
+    def mends(self) -> bool:
+        """Whether either changes answers."""
+        return self.first.mends or self.second.mends
 
     def protect(self, smashed: Any, rng: np.random.Generator) -> Any:
         """Protect with the first, then with the second."""

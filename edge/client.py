@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ class Outgoing(NamedTuple):
         protect_ns: Duration of the defense.
         encode_ns: Duration of the codec and of writing the message.
         kept: What the head gave beside the smashed data, or None.
+        mend: What the defense does to the answer, or None.
     """
 
     request_index: int
@@ -47,6 +49,7 @@ class Outgoing(NamedTuple):
     protect_ns: int
     encode_ns: int
     kept: NDArray[Any] | None = None
+    mend: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
 
 class Edge:
@@ -130,7 +133,7 @@ class Edge:
         """Compute what leaves the device for one batch. See `infer`."""
         start = time.monotonic_ns()
         inputs = self._state.joined_to(self.checked(images))
-        encoded, head_ns, protect_ns, encode_ns, kept = self._pipeline.release(inputs, rng or self._rng)
+        encoded, head_ns, protect_ns, encode_ns, kept, mend = self._pipeline.release(inputs, rng or self._rng)
         encoded_at = time.monotonic_ns()
         self._state.take(kept)
         known = self._template
@@ -139,19 +142,21 @@ class Edge:
             self._template = known = template(encoded, beside, self._manifest, self._version, self._parameters)
         request = completed(known.request, self.request_id(index), encoded.data, *self._state.beside(inputs))
         encode_ns += time.monotonic_ns() - encoded_at
-        return Outgoing(index, request, known, start, head_ns, protect_ns, encode_ns, kept)
+        return Outgoing(index, request, known, start, head_ns, protect_ns, encode_ns, kept, mend)
 
     def ask(self, outgoing: Outgoing, timeout_s: float | None = None) -> tuple[NDArray[Any], Trace]:
         """Send a released batch and read the answer, within `timeout_s` or else `request_s`. See `infer`.
 
         The time since its release is unattributed.
         """
-        index, request, known, start, head_ns, protect_ns, encode_ns, kept = outgoing
+        index, request, known, start, head_ns, protect_ns, encode_ns, kept, mend = outgoing
         sent = time.monotonic_ns()
         reply = self._transport.request(request, timeout_s or self._timeouts.request_s)
         received = time.monotonic_ns()
         logits, (queue_ns, decode_ns, tail_ns, reply_ns) = known.read(reply, request)
         self._state.take(logits)
+        if mend is not None:
+            logits = mend(logits)
         ended = time.monotonic_ns()
 
         return self._state.all_outputs(logits, kept), Trace(

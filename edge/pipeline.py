@@ -1,4 +1,4 @@
-"""The one way from an input to what leaves the device: ``encode(protect(head(x)))``.
+"""The one way from an input to what leaves the device: ``encode(protect(head(rewrite(x))))``.
 
 The client sends the result of `Pipeline.release`, and the attacker's query oracle returns that of `Pipeline.wire`; no
 other code computes smashed data.
@@ -7,6 +7,8 @@ other code computes smashed data.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,8 @@ class Released(NamedTuple):
     encode_ns: int
     kept: NDArray[Any] | None = None
     """What the head gave, where that is more than smashed data; the rest of it stays on the device."""
+    mend: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+    """What the device does to the answer; None where the defense leaves it as it is."""
 
 
 class Pipeline:
@@ -48,15 +52,20 @@ class Pipeline:
         start = time.monotonic_ns()
         if self._length is not None:
             images = trimmed(images)
+        images = self._defense.rewrite(images, rng)
+        begun = time.monotonic_ns()
         smashed = self._head(images)
-        kept = None
+        kept, mend = None, None
         if smashed.dtype.names is not None:
             kept, smashed = smashed, np.ascontiguousarray(smashed["smashed"])
         computed = time.monotonic_ns()
         protected = self._protected(images, smashed, rng)
+        if self._defense.mends:
+            mend = partial(self._defense.mend, smashed=smashed, sent=protected)
         guarded = time.monotonic_ns()
         encoded = self._codec.encode(protected)
-        return Released(encoded, computed - start, guarded - computed, time.monotonic_ns() - guarded, kept)
+        encoded_ns = time.monotonic_ns() - guarded
+        return Released(encoded, computed - begun, guarded - computed + begun - start, encoded_ns, kept, mend)
 
     def _protected(self, inputs: NDArray[Any], smashed: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Protect what is no sequence as it is, and each sentence without padding, alike in any batch."""
@@ -80,3 +89,18 @@ class Pipeline:
             return self._codec.decode(self.release(inputs, rng).encoded)
 
         return sent(images) if self._length is None else by_length(sent, images, self._length)
+
+    def answers(self, tail: Half, inputs: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        """What a device makes of the answers to these inputs, each of which it sends by itself: ``(N, classes)``.
+
+        Args:
+            tail: The server's half.
+            inputs: ``(N, *input.shape)``.
+            rng: Source of the defense's draws.
+        """
+        made = list[NDArray[Any]]()
+        for i in range(len(inputs)):
+            released = self.release(inputs[i : i + 1], rng)
+            answer = tail(self._codec.decode(released.encoded))
+            made.append(released.mend(answer) if released.mend else answer)
+        return np.concatenate(made)

@@ -112,7 +112,13 @@ def send(
     with contextlib.ExitStack() as opened:
         opened.callback(frames.close)
         half = split.head(head, threads)
-        pipeline = Pipeline(half, deployed(split), codec_named(codec), manifest.length)
+        defense = deployed(split)
+        if defense.mends and policy is not None and policy.do == "queue":
+            raise ConfigError(
+                f"{defense!r} changes each answer by what the device did to the request, and a queue keeps requests "
+                "alone; choose another policy for the time without a server."
+            )
+        pipeline = Pipeline(half, defense, codec_named(codec), manifest.length)
 
         # After the data set is read, because a tuned allocator keeps the memory that reading took.
         tune_allocator()

@@ -82,11 +82,13 @@ def time_local(device: Device, samples: int, seconds: float, least: int) -> dict
 def time_codec(device: Device, codec: str, samples: int, seconds: float, least: int) -> dict[str, Any]:
     """Time defense and codec on the head's output: ns of each, and the bytes of the tensor, image by image."""
     rng, smashed = np.random.default_rng(), device.smashed
-    # The head has been run: what is left of the pipeline starts with its output.
-    pipeline = Pipeline(lambda smashed: smashed, device.defense, codec_named(codec))
+    chosen = codec_named(codec)
 
     def release(index: int) -> tuple[int, int, int]:
-        released = pipeline.release(smashed[index % len(smashed)], rng)
+        at = index % len(smashed)
+        # The head has been run: what is left of the pipeline starts with its output.
+        pipeline = Pipeline(lambda _: smashed[at], device.defense, chosen)
+        released = pipeline.release(device.image(at), rng)
         return released.protect_ns, released.encode_ns, len(released.encoded.data)
 
     for index in range(WARMUP):

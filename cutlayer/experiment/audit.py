@@ -26,6 +26,7 @@ from cutlayer.data.legend import Legend, legend_of
 from cutlayer.data.overlap import check_apart
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense, deployed
+from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import adversary, flags
 from cutlayer.experiment.adversary import SHOWN, Achieved, AttackError, Rebuilt, ViewFor, failing
@@ -60,6 +61,7 @@ from cutlayer.registry import ATTACKS
 from cutlayer.report.audit.verdict import verdict
 from cutlayer.split_folder import Half, SplitFolder
 from cutlayer.tables import Named
+from cutlayer.wire.codecs.packed import codec_named
 
 FACTS_FROM = 256
 """The attackers' inputs from whose smashed data a defense states facts."""
@@ -376,10 +378,13 @@ def _accuracy(
     if split.manifest.classes != len(held.classes):
         return None, "The classes of the data are others than the model's."
     test = held.test.take(TESTS)
-    answers = split.tail()(wire(head, defense, codec, [seed, *b"accuracy"], split.manifest.length)(test.inputs)).argmax(
-        axis=1
-    )
-    return proportion(int((answers == test.labels).sum()), len(test)), ""
+    draws, tail = [seed, *b"accuracy"], split.tail()
+    if defense.mends:
+        device = Pipeline(head, defense, codec_named(codec), split.manifest.length)
+        answers = device.answers(tail, test.inputs, np.random.default_rng(draws))
+    else:
+        answers = tail(wire(head, defense, codec, draws, split.manifest.length)(test.inputs))
+    return proportion(int((answers.argmax(axis=1) == test.labels).sum()), len(test)), ""
 
 
 def _hashes(

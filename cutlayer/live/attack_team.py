@@ -121,7 +121,8 @@ class Team:
 
     def _released(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         def sent(part: NDArray[Any]) -> NDArray[np.float32]:
-            protected: NDArray[np.float32] = self._base.protect(self._head(part), np.random.default_rng())
+            rng = np.random.default_rng()
+            protected: NDArray[np.float32] = self._base.protect(self._head(self._base.rewrite(part, rng)), rng)
             return protected
 
         length = self._manifest.length

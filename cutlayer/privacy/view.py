@@ -173,6 +173,7 @@ def query_of(
         and sees == SMASHED
         and codec == "raw"
         and not defense.slow
+        and not defense.rewrites
     ):
         return on_card(in_torch, defense, device, seed)
     return oracle(watched(sees, head, defense, codec, seed, length))

@@ -51,9 +51,13 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
     whole_accuracy = proportion(n_correct(smashed), len(test))
     quality = {}
     for codec in codecs:
-        # The head has been run: only what follows it differs between codecs.
-        sent = Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng)
-        quality[candidate.cut, codec] = Quality(proportion(n_correct(sent), len(test)), whole_accuracy)
+        if split.manifest.sequence:
+            device = Pipeline(head, defense, codec_named(codec), split.manifest.length)
+            right = int((device.answers(tail, test.inputs, rng).argmax(axis=1) == test.labels).sum())
+        else:
+            # The head has been run: only what follows it differs between codecs.
+            right = n_correct(Pipeline(lambda _: smashed, defense, codec_named(codec)).wire(test.inputs, rng))
+        quality[candidate.cut, codec] = Quality(proportion(right, len(test)), whole_accuracy)
     return quality
 
 

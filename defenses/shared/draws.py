@@ -36,6 +36,22 @@ def laplace(like: Any, rng: np.random.Generator) -> Any:
     return first - second
 
 
+def radial(like: Any, rng: np.random.Generator) -> Any:
+    """Vectors along the last axis, of the density ``exp(-||z||)`` but for a factor; see `normal`.
+
+    Their direction is uniform, and their length is of a Gamma distribution, whose shape is how many numbers they have.
+    """
+    directions, width = normal(like, rng), like.shape[-1]
+    if isinstance(like, np.ndarray):
+        lengths = rng.standard_gamma(width, (*like.shape[:-1], 1), np.float32)
+        return directions * (lengths / np.linalg.norm(directions, axis=-1, keepdims=True))
+    import torch
+
+    # The sum of so many exponential numbers, which a generator of torch can draw.
+    sums = torch.empty(like.shape, device=like.device).exponential_(generator=_generator(like, rng)).sum(-1)
+    return directions * (sums / directions.norm(dim=-1))[..., None]
+
+
 def uniform(like: Any, rng: np.random.Generator) -> Any:
     """Uniform numbers in [0, 1); see `normal`."""
     if isinstance(like, np.ndarray):

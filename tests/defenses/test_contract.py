@@ -159,7 +159,8 @@ def assert_same_weights(first: SplitModel, second: SplitModel) -> None:
 
 
 def test_every_registered_defense_has_a_row():
-    missing = sorted(set(DEFENSES) - {row.name for row in ROWS})
+    others = {name for name in DEFENSES if "image" not in DEFENSES.load(name).kinds}  # tests/defenses/test_tokens.py
+    missing = sorted(set(DEFENSES) - {row.name for row in ROWS} - others)
     assert not missing, f"Add a row for {', '.join(missing)} to ROWS in {Path(__file__).relative_to(ROOT)}."
     assert all(is_dataclass(DEFENSES.load(name)) for name in DEFENSES)
 
