@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.dropout import Dropout
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.defenses.quantize import Quantize
 from cutlayer.defenses.shared.density import Density
+from cutlayer.metrics.tokens import right_share
 from cutlayer.privacy.ceiling import RELEASES, ceiling, ceiling_of
+from cutlayer.privacy.view import oracle, view, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.run import Ceiling
+from cutlayer.registry import ATTACKS
+from cutlayer.sequences import lengths
+from tests.defenses.sentences import sentences, trained
 
 N = 60
 INPUTS = np.random.default_rng(0).random((N, 1, 4, 4), np.float32)
@@ -229,3 +235,47 @@ def test_the_record_is_read_back():
         assert record.over(65) is None
     assert record.over(3).n_releases == 4
     assert nan not in dump(record).values()
+
+
+def told(noise):
+    """The ceiling of a transformer that is cut after its first block, behind Gaussian noise."""
+    split, data = trained(), sentences()
+
+    def head(ids):
+        with torch.no_grad():
+            return split.head(torch.from_numpy(ids)).numpy()
+
+    return ceiling(GaussianNoise(sigma=noise), head, data, len(data.private), seed=0)
+
+
+def test_sentences_without_noise_are_all_told_and_behind_much_of_it_only_their_lengths():
+    ids = sentences().private.inputs
+    own = lengths(ids)
+    faint, strong = told(1e-3).at[0], told(1e6).at[0]
+    assert faint.identified.value == faint.leakage_gain.value == 1
+    # The best guess is one of the sentences of the same length.
+    known = np.mean([1 / (own == length).sum() for length in own])
+    assert bracketed(strong.identified, known)
+    assert strong.leakage_gain.value < 0.5
+    rates = [at.identified.value for at in told(8.0).at]
+    assert rates == sorted(rates)
+    assert rates[0] < 0.95 < rates[-1]
+
+
+def test_an_attack_on_sentences_does_not_read_more_than_the_ceiling_says():
+    split, data, noise = trained(), sentences(), GaussianNoise(sigma=20.0)
+
+    def head(ids):
+        with torch.no_grad():
+            return split.head(torch.from_numpy(ids)).numpy()
+
+    query = oracle(wire(head, noise, "raw", [1], data.input.shape[0]))
+    seen = view(
+        Access.BLACK_BOX, input=split.input, smashed=split.smashed, auxiliary=data.auxiliary, query=query,
+        defense=noise, device=torch.device("cpu"),
+    )  # fmt: skip
+    attack, ids = ATTACKS.make("nearest-activation", words="none"), torch.from_numpy(data.private.inputs)
+    attack.fit(seen)
+    wrong = 1 - float(right_share(attack.invert(query(ids)), ids).mean())
+    floor = 1 - float(right_share(torch.from_numpy(data.floor).expand_as(ids), ids).mean())
+    assert 1 - wrong / floor <= told(20.0).at[0].leakage_gain.high
