@@ -9,6 +9,8 @@ from cutlayer.errors import ConfigError
 from cutlayer.options import At, Count, DataRoot, Gigabytes, OutFolder, Seed, WeightsRoot, Whole, Within
 from cutlayer.terminal import say, tell, tell_lines
 
+USUAL, USUAL_OF_SENTENCES = "mean-image,nearest,ridge,decoder", "token-frequency,token-ridge,nearest-activation"
+
 
 def attack(
     split: Positional[Annotated[Path, At("folder"), arg(metavar="SPLIT")]],
@@ -41,8 +43,8 @@ def attack(
         tap: Folder that `cutlayer cloud --tap` wrote.
         data: A name from `cutlayer list datasets`, or the path of images: the attackers hold its auxiliary part. That
             of the plan, or the one that the split was trained on, if left out.
-        attacks: Names from `cutlayer list attacks`, such as ridge,decoder; those of the plan if left out, or
-            mean-image,nearest,ridge,decoder without a plan.
+        attacks: Names from `cutlayer list attacks`, such as ridge,decoder; those of the plan if left out, or without a
+            plan mean-image,nearest,ridge,decoder, and for sentences token-frequency,token-ridge,nearest-activation.
         plan: File of an experiment, such as runs/ID/experiment.toml, whose attacks with their options, data, seed,
             access, vantage, codec and number of auxiliary images are taken where an option is left out.
         truth: What the requests carried, for the scores: the file of `cutlayer edge --record` or the record.npz of a
@@ -60,7 +62,8 @@ def attack(
         max_memory: Memory in GB that this process may claim. Linux only.
         watch: Attack the newest requests while a server records them, and show that on a page of this machine until
             Ctrl-C; nothing is written but what the attackers learn, to --out. It takes --data, --attacks, --seed,
-            --out, --data-root and --port; without --attacks, ridge.
+            --out, --data-root and --port; without --attacks, ridge, or token-ridge
+            for sentences.
         port: With --watch, the port of the page; 0 takes a free one.
     """
     from cutlayer.attacks.view import Access, vantage_named
@@ -80,14 +83,15 @@ def attack(
         }  # fmt: skip
         if unfit := [f"--{name}" for name, value in given.items() if value is not None]:
             raise ConfigError(f"--watch shows the newest requests, and does not go with {' and '.join(unfit)}.")
-        _watch(split, tap, data, attacks or "ridge", port, out, data_root, seed or 0)
+        _watch(split, tap, data, attacks, port, out, data_root, seed or 0)
         return
     planned, opened = None if plan is None else load(plan)[0], open_split(split)
     setup = Measure() if planned is None else planned.measure
     if attacks is None and planned is not None:
         asked = planned.attacks
     else:
-        asked = attacks_named((attacks or "mean-image,nearest,ridge,decoder").split(","))
+        usual = USUAL_OF_SENTENCES if opened.manifest.sequence else USUAL
+        asked = attacks_named((attacks or usual).split(","))
     name = data or (planned.data if planned else opened.manifest.data)
     if name is None:
         raise ConfigError("The split folder names no data set; name the attackers' own with --data.")
@@ -100,23 +104,27 @@ def attack(
         seed=(planned.seed if planned else 0) if seed is None else seed, data_root=data_root,
     )  # fmt: skip
     tell_lines(text(record))
-    tell(f"The pictures are in {(out / 'page.html').resolve()}")
+    tell(f"The page is {(out / 'page.html').resolve()}")
 
 
 def _watch(
-    split: Path, tap: Path, data: str | None, attacks: str, port: int, out: Path, data_root: Path | None, seed: int
-) -> None:
+    split: Path, tap: Path, data: str | None, attacks: str | None, port: int, out: Path, data_root: Path | None,
+    seed: int,
+) -> None:  # fmt: skip
     import signal
     import threading
 
+    from cutlayer.live.prepare import check_attackers
     from cutlayer.live.watching import watch_tap
     from cutlayer.registry import ATTACKS
     from cutlayer.split_folder import open_split
 
-    names = tuple(dict.fromkeys(name for name in attacks.split(",") if name))
+    folder = open_split(split)
+    quick = "token-ridge" if folder.manifest.sequence else "ridge"
+    names = tuple(dict.fromkeys(name for name in (attacks or quick).split(",") if name))
     for name in names:
         ATTACKS.load(name)
-    folder = open_split(split)
+    check_attackers(folder.manifest, names)
     named = data or folder.manifest.data
     if named is None:
         raise ConfigError("The split folder names no data set; name the attackers' own with --data.")

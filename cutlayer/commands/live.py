@@ -46,7 +46,7 @@ def live(
         data: A name from `cutlayer list datasets`, such as documentation, or the path of images: the attackers hold its
             auxiliary part. The data set that the split was trained on if left out.
         attacks: The attackers side by side: names from `cutlayer list attacks`; ridge,decoder for images and
-            token-ridge for sentences if left out.
+            token-ridge,nearest-activation for sentences if left out.
         host: Where to listen: a name or an address of this machine. Off the loopback it needs --cert and --key, or
             --insecure.
         port: Port of the page; 0 takes a free one.

@@ -167,7 +167,7 @@ def audit(
     if len(manifest.data_inputs) > 1:
         raise ConfigError(f"Attacks rebuild one input, and the head of {split.path} takes {len(manifest.data_inputs)}.")
     check_asked(auxiliary)
-    held = attackers_data(data, manifest, auxiliary, seed, data_root)
+    held = attackers_data(data, split, auxiliary, seed, data_root)
     check_enough(held, private=tap is None or truth is None)
     head = Releases(split.head(threads=torch.get_num_threads()), repeats=True, most_bytes=MOST_BYTES).reader()
     found = _evidence(split, defense, head, held, foreign, tap, truth, codec, count, releases, seed)

@@ -94,7 +94,8 @@ def attack_tap(
         raise ConfigError(f"Attacks rebuild one image, and the head of {split.path} takes {len(manifest.data_inputs)}.")
     seen, codec, notes = read_tap(tap, manifest, codec=codec, truth=known, releases=releases, count=count)
     n_releases, n = next(iter(seen.values())).shape[:2]
-    held = attackers_data(data, manifest, auxiliary, seed, data_root)
+    held = attackers_data(data, split, auxiliary, seed, data_root)
+    adversary.check_rebuild(asked, held)
     notes += held.notes
     answer = _truth(known, held, n)
     notes += metrics.notes(n, judged=metrics.judge is not None)
@@ -137,9 +138,10 @@ def attack_tap(
     return record
 
 
-def attackers_data(name: str, manifest: Manifest, auxiliary: int, seed: int, root: Path | None) -> Splits:
-    """The data, with no more auxiliary images than the attackers get."""
-    data = load(name, root, seed, shape=manifest.input.shape)
+def attackers_data(name: str, split: SplitFolder, auxiliary: int, seed: int, root: Path | None) -> Splits:
+    """The data, with no more auxiliary inputs than the attackers get; text in the tokens of the split."""
+    manifest = split.manifest
+    data = load(name, root, seed, shape=manifest.input.shape, tokenizer=split.tokenizer)
     if data.input.shape != manifest.input.shape:
         raise other_size(data, manifest.input)
     return replace(data, auxiliary=data.auxiliary.take(auxiliary or None))

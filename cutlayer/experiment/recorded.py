@@ -19,6 +19,7 @@ from cutlayer.errors import DataError, SplitError
 from cutlayer.experiment.measure import arrived
 from cutlayer.models.manifest import Manifest
 from cutlayer.sequences import padded
+from cutlayer.spec import TensorSpec
 from cutlayer.wire.codecs.packed import codec_named
 
 Seen = dict[str, NDArray[np.float32]]
@@ -60,9 +61,26 @@ class Truth:
                 f"{self.path} holds {len(self.inputs):,} inputs, and {n:,} are attacked; store those of the tap in the "
                 "order of its requests, each once, and state with --releases how many times each was sent."
             )
-        stored = ArrayImages(self.inputs, data.input.shape, f"{self.path}, array x")
-        inputs = np.stack([stored[i] for i in range(n)])
+        inputs = self._sentences(data.input) if data.input.is_tokens else self._images(data, n)
         return replace(data, private=Dataset(inputs, np.full(n, NO_CLASS), data.modality), tiles=None)
+
+    def _images(self, data: Splits, n: int) -> NDArray[Any]:
+        assert self.inputs is not None
+        stored = ArrayImages(self.inputs, data.input.shape, f"{self.path}, array x")
+        return np.stack([stored[i] for i in range(n)])
+
+    def _sentences(self, input: TensorSpec) -> NDArray[np.int64]:
+        """The ids of tokens, ``(N, t)`` or padded to ``(N, T)``."""
+        ids, most, longest = self.inputs, int(input.high or 0), input.shape[0]
+        assert ids is not None
+        fits = ids.ndim == 2 and ids.dtype.kind in "iu" and 0 < ids.shape[1] <= longest
+        if not fits or ids.min() < 0 or ids.max() > most:
+            raise DataError(
+                f"{self.path}, array x, has {ids.dtype} of the shape {ids.shape}; sentences are whole numbers from 0 "
+                f"to {most:,}, at most {longest} in each row: the ids that the split's tokenizer gives."
+            )
+        whole: NDArray[np.int64] = padded(ids.astype(np.int64), longest)
+        return whole
 
 
 def read_truth(path: Path) -> Truth:

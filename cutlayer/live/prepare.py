@@ -21,7 +21,7 @@ _TEXT = ("text_transformer", "block1")
 """The model of sentences, and a cut that an attacker reads well without a defense."""
 EPOCHS = 3
 MOST_INPUTS = 2000
-_ATTACKERS = {False: ("ridge", "decoder"), True: ("token-ridge",)}
+_ATTACKERS = {False: ("ridge", "decoder"), True: ("token-ridge", "nearest-activation")}
 """The attackers of pictures, and of sentences."""
 
 

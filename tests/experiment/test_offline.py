@@ -217,4 +217,4 @@ def test_two_processes_of_torchrun_write_and_print_once_what_one_does(recorded, 
         # After 20 epochs the roundings of sums have grown; tests/nets/test_together.py compares pictures after a few.
         most = 0.0 if one["attack"] == "mean-image" else 0.1
         assert two["leakage_gain"]["value"] == pytest.approx(one["leakage_gain"]["value"], abs=most)
-    assert [text.count("The pictures are in") for text in printed] == [1, 1]
+    assert [text.count("The page is") for text in printed] == [1, 1]
