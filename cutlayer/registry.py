@@ -478,6 +478,8 @@ ATTACKS = Registry(
         "token-frequency": "cutlayer.attacks.tokens.token_frequency:TokenFrequency",
         "token-ridge": "cutlayer.attacks.tokens.token_ridge:TokenRidge",
         "nearest-activation": "cutlayer.attacks.tokens.nearest_activation:NearestActivation",
+        "token-decoder": "cutlayer.attacks.tokens.token_decoder:TokenDecoder",
+        "causal-search": "cutlayer.attacks.tokens.causal_search:CausalSearch",
         "permuted-pairs": "cutlayer.attacks.tokens.permuted_pairs:PermutedPairs",
     },
     "cutlayer.attacks",

@@ -39,7 +39,7 @@ JUDGED = 600
 """Held-out tokens by which is chosen, at most."""
 
 
-class _Model(NamedTuple):
+class Words(NamedTuple):
     """Where the tokens lie, in coordinates in which what is unexplained has the variance 1.
 
     Attributes:
@@ -53,9 +53,8 @@ class _Model(NamedTuple):
     prior: Tensor
 
     def scores(self, rows: Tensor) -> Tensor:
-        """``(M, width)``, without the effect of their places, to ``(M, vocabulary)``."""
-        bias = self.prior - self.centers.square().sum(1) / 2
-        return torch.addmm(bias, rows @ self.whiten, self.centers.T)
+        """Whitened rows ``(M, width)`` to ``(M, vocabulary)``."""
+        return torch.addmm(self.prior - self.centers.square().sum(1) / 2, rows, self.centers.T)
 
 
 @dataclass(kw_only=True)
@@ -93,17 +92,25 @@ class NearestActivation(Reading):
             for prior in PRIORS:
                 model = self._model(view, _first(own, n_fit), known, shrinkage, prior)
                 away = own.rows[judged] - self._center - self._of_place[own.places[judged]]
-                hits = int((model.scores(away).argmax(1) == own.ids[judged]).sum())
+                hits = int((model.scores(away @ model.whiten).argmax(1) == own.ids[judged]).sum())
                 if hits > best:
                     best, chosen = hits, (shrinkage, prior)
         self._fitted = self._model(view, own, known, *chosen)
 
     def scores(self, smashed: Tensor, at: Tensor) -> Tensor:
         """The logarithm of how likely each token is, up to a constant; see `Reading.scores`."""
-        away = smashed[at].flatten(1) - self._center - self._of_place[places(at)]
-        return self._fitted.scores(away)
+        return self.model.scores(self.whitened(smashed, at))
 
-    def _model(self, view: View, own: Pairs, known: Tensor | None, shrinkage: float, prior: float) -> _Model:
+    def whitened(self, smashed: Tensor, at: Tensor) -> Tensor:
+        """The rows of these places without what the places do, in the coordinates of the model: ``(M, width)``."""
+        return (smashed[at].flatten(1) - self._center - self._of_place[places(at)]) @ self.model.whiten
+
+    @property
+    def model(self) -> Words:
+        """Where the tokens lie; `fit` learns it."""
+        return self._fitted
+
+    def _model(self, view: View, own: Pairs, known: Tensor | None, shrinkage: float, prior: float) -> Words:
         """The model of these pairs; sets the mean row, and the effect of the places."""
         self._center, width = own.rows.mean(0), own.rows.shape[1]
         where = torch.nn.functional.one_hot(own.places, self._length).to(own.rows)
@@ -128,7 +135,7 @@ class NearestActivation(Reading):
         weight = prior * (often / often.sum()).log()
         if known is None:
             weight = weight.masked_fill(seen == 0, -torch.inf)
-        return _Model(whiten, centers @ whiten, weight)
+        return Words(whiten, centers @ whiten, weight)
 
 
 def _first(own: Pairs, n: int) -> Pairs:
