@@ -69,10 +69,12 @@ def recordable(name: str) -> str:
 
 
 def is_path(name: str, folder: Path = Path()) -> bool:
-    """Whether the name is meant as the path of data: it has a separator or ends as arrays do, or is a folder there."""
+    """Whether the name is meant as the path of data: it has a separator, ends as data do, or is a folder there."""
     if is_own(name):
         return False
-    return "/" in name or os.sep in name or name.endswith((".npz", ".npy")) or os.path.isdir(folder / name)
+    return (
+        "/" in name or os.sep in name or name.endswith((".npz", ".npy", ".csv", ".txt")) or os.path.isdir(folder / name)
+    )
 
 
 def attribute(name: str) -> str:

@@ -377,6 +377,7 @@ MODELS = Models(
         "vgg11_slim": "cutlayer.models.vgg11:vgg11_slim",
         "ft_transformer": "cutlayer.models.ft_transformer:ft_transformer",
         "text_transformer": "cutlayer.models.text_transformer:text_transformer",
+        "text_gpt": "cutlayer.models.text_transformer:text_gpt",
         **{name: f"cutlayer.models.zoo:{name}" for name in _TORCHVISION},
     },
     "cutlayer.models",

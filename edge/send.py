@@ -7,13 +7,16 @@ import functools
 import gc
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from cutlayer.data.load import open_data
 from cutlayer.data.noise import RANDOM, load_inputs
-from cutlayer.data.splits import Splits
+from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.defenses.base import deployed
 from cutlayer.edge.client import Edge
 from cutlayer.edge.frames import Frame, Frames, Planned
@@ -21,7 +24,9 @@ from cutlayer.edge.offline.policy import OfflinePolicy
 from cutlayer.edge.offline.replay import Offline, open_offline
 from cutlayer.edge.pace import Pace
 from cutlayer.edge.pipeline import Pipeline
-from cutlayer.edge.requests import Answered, Recorder, Summary
+from cutlayer.edge.requests import Answered as AnsweredRequest
+from cutlayer.edge.requests import Recorder, Summary
+from cutlayer.edge.said import Answered, Said, in_words
 from cutlayer.errors import ConfigError, CutlayerError, SplitError, WireError, WriteError
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
@@ -60,6 +65,7 @@ def send(
     rate: float | None = None,
     loop: bool = False,
     camera: str | None = None,
+    text: Sequence[str] | None = None,
 ) -> Summary:
     """Send images one by one: test images for time and accuracy, then private images for the attacks; or a camera's.
 
@@ -89,6 +95,8 @@ def send(
         rate: Requests per second; each after the one before if left out.
         loop: Whether to begin again after the last image. Ctrl-C (KeyboardInterrupt) then ends the run as planned.
         camera: Number of a camera or path of a video, instead of a data set; see `cutlayer.edge.camera`.
+        text: Sentences, or the lines of standard input where it is empty, instead of a data set: each is sent once, and
+            what is answered is printed.
 
     Raises:
         ConfigError: An option is not possible, or an image is missing.
@@ -107,7 +115,8 @@ def send(
         check_writable(policy.queue, "folder")
     split, pace = open_split(folder), Pace(rate)
     manifest = split.manifest
-    frames = _frames(split, data, count, private, releases, seed, data_root, loop, camera)
+    frames = _frames(split, data, count, private, releases, seed, data_root, loop, camera, text)
+    tell = None if text is None else in_words(split, seed, data_root)
     recorder = Recorder(pace.due or frames.due, endless=loop)
     with contextlib.ExitStack() as opened:
         opened.callback(frames.close)
@@ -131,7 +140,7 @@ def send(
         if policy is not None:
             offline = open_offline(policy, edge, split, timeouts, half, threads)
             opened.callback(offline.close, transport)
-        device = _Device(edge, offline, frames, pace, recorder, 1 + warmup)
+        device = _Device(edge, offline, frames, pace, recorder, 1 + warmup, tell)
         if record is not None:
             opened.push(functools.partial(_keep, device, record))
             opened.enter_context(last_words(functools.partial(recorder.save, record)))
@@ -148,7 +157,10 @@ def send(
 
 
 class _Device(NamedTuple):
-    """One run: what is sent, when, through what, and the measurements. The first `n_uncounted` requests warm up."""
+    """One run: what is sent, when, through what, and the measurements. The first `n_uncounted` requests warm up.
+
+    What `in_words` makes of an answer is printed; nothing where it is None.
+    """
 
     edge: Edge
     offline: Offline | None
@@ -156,6 +168,7 @@ class _Device(NamedTuple):
     pace: Pace
     recorder: Recorder
     n_uncounted: int
+    in_words: Answered | None
 
     def warm_up(self, start_ns: int) -> None:
         """Make the requests that do not count, if the server is there."""
@@ -210,7 +223,9 @@ class _Device(NamedTuple):
             self.recorder.behind_ns = max(self.recorder.behind_ns, began_ns - due_ns)
         if answer is not None:
             request_id = self.edge.request_id(index)
-            self.recorder.add(Answered(frame.sent, request_id, frame.label, *answer, response_ns))
+            self.recorder.add(AnsweredRequest(frame.sent, request_id, frame.label, *answer, response_ns))
+            if self.in_words is not None:
+                tell_lines(self.in_words(frame, answer[0]))
         if offline is not None:
             self._collect(offline)
 
@@ -260,7 +275,14 @@ def _frames(
     root: Path | None,
     loop: bool,
     camera: str | None,
+    text: Sequence[str] | None = None,
 ) -> Frames:
+    if text is not None:
+        if private or data is not None or camera is not None or loop or count is not None:
+            raise ConfigError(
+                "--text takes the place of a data set; leave out --data, --camera, --count, --loop and --private."
+            )
+        return Said(split, text)
     if camera is None:
         return Planned(_splits(data, split, root, seed), count, private, releases, loop=loop)
     if private or data is not None:
@@ -291,4 +313,8 @@ def _splits(data: Splits | str | None, split: SplitFolder, root: Path | None, se
             f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "
             "data set with --data."
         )
+    if manifest.sequence and manifest.classes != len(splits.classes):
+        # A vector, or the next token, is no class.
+        test = replace(splits.test, labels=np.full(len(splits.test), NO_CLASS, np.int64))
+        splits = replace(splits, test=test)
     return splits

@@ -104,9 +104,10 @@ def cuts(
     """List every place where a model can be cut: name, shape, bytes, params and MACs of the head.
 
     Args:
-        model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
-        input: Shape of one image, such as 3x32x32, or of an input of an ONNX file by name, audio=1x576; the model's own
-            if left out.
+        model: A name from `cutlayer list models`, an ONNX file, a model of your own such as mine.py:Net, or hf/FOLDER
+            for a language model in a folder of Hugging Face layout.
+        input: Shape of one image, such as 3x32x32, greatest number of tokens of a sentence, such as 64, or shape of an
+            input of an ONNX file by name, audio=1x576; the model's own if left out.
         classes: Number of outputs of the model; 10 if left out. An ONNX file and a model of your own have theirs.
         state: For an ONNX file, an input that takes what an output of the request before gave: h=hn.
         constant: For an ONNX file, an input that always has the same value: sr=16000.
@@ -158,14 +159,17 @@ def split(
     """Train a model, cut it, and export the two halves as a split folder; or cut one that has its weights as it is.
 
     Args:
-        model: A name from `cutlayer list models`, an ONNX file, or a model of your own such as mine.py:Net.
+        model: A name from `cutlayer list models`, an ONNX file, a model of your own such as mine.py:Net, or hf/FOLDER
+            for a language model in a folder of Hugging Face layout.
         cut: A name from `cutlayer cuts MODEL`.
         out: The folder to write.
-        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file. Needed for
-            training, optional for a model that has its weights, to measure its accuracy.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file, a table as
+            .csv, or sentences as .txt or as .csv with a column text. Needed for training, optional for a model that has
+            its weights, to measure its accuracy.
         weights: File of the model's weights: safetensors, or .pth, .pt, .th and the like with a state dict.
         input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say, or of an
-            input of an ONNX file by name: audio=1x576; or the size that the images of a path get.
+            input of an ONNX file by name: audio=1x576; or the size that the images of a path get; or the greatest
+            number of tokens of a sentence, such as 64.
         classes: Number of outputs of a model with --weights, where there is no data set; the model's own if left out.
         state: An input of an ONNX file that takes what an output of the request before gave: h=hn.
         constant: An input of an ONNX file that always has the same value: sr=16000.
@@ -175,6 +179,7 @@ def split(
         std: Values by which the result is divided, such as 0.229,0.224,0.225, or 0.00392157 for a model that takes 0 to
             255.
         epochs: Passes over the training part; if left out, 4 without and 0 with weights. An ONNX file is not trained.
+            Of hf/FOLDER the classifier alone is trained; with 0 the model answers as its folder says: with a vector.
         seed: Seed of weights, order and splits.
         force: Replace a split folder that --out names.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
@@ -220,6 +225,9 @@ def split(
     splits = victim.load_data(experiment, data_root)
     for note in splits.notes:
         say(note)
+    if own.in_folder(model) and epochs is None and not splits.classes:
+        # There is nothing to train a classifier on: the model answers with a vector.
+        experiment = replace(experiment, training=Training(0))
     if classes is not None and classes != len(splits.classes):
         raise ConfigError(f"{splits.name} has {len(splits.classes)} classes, not {classes}; leave out --classes.")
     victim.check_cut(experiment, splits)

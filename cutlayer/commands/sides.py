@@ -178,7 +178,7 @@ def edge(
         client: With --train, which client this is, of how many: 3/10.
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
-        data: A name from `cutlayer list datasets`, the path of a folder of images, an .npz or .npy file, or `random`
+        data: A name from `cutlayer list datasets`, the path of a folder of images, of a file of data, or `random`
             for random pixels; the data set that the split was trained on if left out. With --train, the folder of the
             data sets.
         camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
@@ -205,8 +205,9 @@ def edge(
         join: The code that `cutlayer live` prints: join that room, with --camera, --images, --data or --text, --rate,
             --count, --threads and the options down to --share-original.
         images: With --join, a folder of pictures to send, again and again.
-        text: With --join and a room of sentences: send these, or, where none is given, what is typed here, at each
-            change. --data NAME types the sentences of a data set word by word.
+        text: Send these sentences to a split that takes text, or, where none is given, each line of standard input, and
+            print what is answered. With --join what is typed here is sent at each change, and --data NAME types the
+            sentences of a data set word by word.
         name: With --join, the name of this device for people; that of the machine if left out.
         transport: With --join, which of the server's transports is used.
         allow: With --join, a defense that the room may switch on, such as gaussian-noise; may be given several
@@ -224,10 +225,10 @@ def edge(
     """
     if (folder is not None) + train + (join is not None) != 1:
         raise ConfigError("Name either the folder of a split, or --train with --client K/N, or --join with a code.")
-    if join is None and (images or text is not None or name or allow or at_least or share_original):
-        raise ConfigError(
-            "--images, --text, --name, --allow, --at-least and --share-original go with --join and a code."
-        )
+    if join is None and (images or name or allow or at_least or share_original):
+        raise ConfigError("--images, --name, --allow, --at-least and --share-original go with --join and a code.")
+    if train and text is not None:
+        raise ConfigError("--text goes with the folder of a split, or with --join and a code.")
     if join is not None:
         import socket
 
@@ -259,7 +260,7 @@ def edge(
     summary = send(
         folder, connect, head=head, data=data, count=count, private=private, releases=releases, warmup=warmup,
         codec=codec, threads=threads, record=record, security=security, seed=seed,
-        data_root=data_root, timeouts=timeouts, policy=policy or None, rate=rate, loop=loop, camera=camera,
+        data_root=data_root, timeouts=timeouts, policy=policy or None, rate=rate, loop=loop, camera=camera, text=text,
     )  # fmt: skip
     tell_lines(summary)
 

@@ -1,13 +1,14 @@
-"""Auxiliary images of another data set, in the form of the victims' images: an attacker has no images like theirs."""
+"""Auxiliary inputs of another data set, in the form of the victims': an attacker has none like theirs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cutlayer.data.images import fit
-from cutlayer.data.modality import IMAGE
+from cutlayer.data.modality import IMAGE, TOKENS
 from cutlayer.data.splits import NO_CLASS, Dataset, Splits
 from cutlayer.errors import ConfigError
 
@@ -16,14 +17,17 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
 
 
 def borrowed(other: Splits, data: Splits) -> Dataset:
-    """The auxiliary part of another data set with as many channels, and of the same size, as the victims' data.
+    """The auxiliary part of another data set in the form of the victims' data: images, or sentences of the same tokens.
 
     Gray is repeated for each channel, colors become gray by their luma, and sizes change as those of image files do.
     The classes stay where both data sets have the same ones, and are unknown otherwise.
 
     Raises:
-        ConfigError: One of the two has no images, or another number of channels than 1 and 3.
+        ConfigError: One of the two has no images, or another number of channels than 1 and 3, or they are
+            sentences of other tokens.
     """
+    if data.modality.name == other.modality.name == TOKENS and data.words == other.words:
+        return replace(other.auxiliary, labels=_labels(other, data))
     for splits in (other, data):
         if splits.modality is not IMAGE or splits.input.shape[0] not in (1, 3):
             raise ConfigError(
@@ -35,7 +39,9 @@ def borrowed(other: Splits, data: Splits) -> Dataset:
     if inputs.shape[1] > channels:
         inputs = (inputs * LUMA).sum(axis=1, keepdims=True)
     inputs = np.stack([fit(image, height, width) for image in inputs]).repeat(channels // inputs.shape[1], axis=1)
+    return replace(other.auxiliary, inputs=np.clip(inputs, 0, 1, dtype=np.float32), labels=_labels(other, data))
+
+
+def _labels(other: Splits, data: Splits) -> NDArray[np.int64]:
     labels = other.auxiliary.labels
-    if other.classes != data.classes:
-        labels = np.full_like(labels, NO_CLASS)
-    return replace(other.auxiliary, inputs=np.clip(inputs, 0, 1, dtype=np.float32), labels=labels)
+    return labels if other.classes == data.classes else np.full_like(labels, NO_CLASS)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import re
 import sysconfig
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import numpy as np
 from cutlayer.data.parts import dealt
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.data.text import Tokenizer
+from cutlayer.data.vocabulary import counted
 from cutlayer.errors import DataError
 
 PACKAGES = {
@@ -27,10 +26,9 @@ PACKAGES = {
     "logging": "logging", "typing": "typing.py", "xml": "xml",
 }  # fmt: skip
 """The classes, and where the standard library has the files of each."""
-LENGTH, VOCABULARY = 32, 2048
-"""Tokens of a sentence, and of the vocabulary that is counted here, at most."""
+LENGTH = 32
+"""Tokens of a sentence at most, where none is stated."""
 FEWEST_WORDS = 5
-_WORD = re.compile(r"\w+|[^\w\s]")
 _END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 
 
@@ -99,30 +97,5 @@ def _docstrings(file: Path) -> Iterator[str]:
 
 @functools.cache
 def own_tokenizer() -> str:
-    """A tokenizer of the most frequent words and signs of the documentation, in lower case; equal on each machine."""
-    counts = Counter(word for text in sentences()[0] for word in _WORD.findall(text.lower()))
-    common = sorted(counts, key=lambda word: (-counts[word], word))[: VOCABULARY - 2]
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *common])}
-    special = [
-        {"id": i, "content": word, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-         "special": True}
-        for i, word in enumerate(("[PAD]", "[UNK]"))
-    ]  # fmt: skip
-    return json.dumps(
-        {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": special,
-            "normalizer": {"type": "Lowercase"},
-            "pre_tokenizer": {
-                "type": "Split",
-                "pattern": {"Regex": r"\w+|[^\w\s]"},
-                "behavior": "Removed",
-                "invert": True,
-            },
-            "post_processor": None,
-            "decoder": None,
-            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
-        }
-    )
+    """A tokenizer of the most frequent words and signs of the documentation; equal on each machine with this Python."""
+    return counted(sentences()[0])

@@ -1,4 +1,4 @@
-"""Data of one's own by its path: a folder of images, a file of arrays or of a table, a download of torchvision."""
+"""Data of one's own by its path: a folder of images, a file of arrays, of a table or of sentences."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from cutlayer.data.folder import open_folder
 from cutlayer.data.listing import visible
 from cutlayer.data.missing import GRAPH_FILES, Graphs
 from cutlayer.data.rows import open_table
+from cutlayer.data.sentences import is_sentences, open_sentences
 from cutlayer.data.splits import Splits
+from cutlayer.data.text import Tokenizer
 from cutlayer.errors import DataError
 
 ARRAYS = (".npz", ".npy")
-TABLES = (".csv",)
-ACCEPTED = "a folder of images, an .npz or .npy file, or a table as .csv"
+TABLES, TEXTS = (".csv",), (".txt",)
+ACCEPTED = "a folder of images, an .npz or .npy file, a table as .csv, or sentences as .txt"
 
 
 class Read(Protocol):
@@ -32,6 +34,7 @@ class Read(Protocol):
         seed: int,
         shape: tuple[int, ...] | None = None,
         otherwise: tuple[int, ...] | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> Splits:
         """The four parts; `root` is not used."""
 
@@ -40,25 +43,35 @@ def reader(name: str) -> Read:
     """The function that reads what lies at a path, of the form of every data set."""
 
     def read(
-        root: Path, seed: int, shape: tuple[int, ...] | None = None, otherwise: tuple[int, ...] | None = None
+        root: Path,
+        seed: int,
+        shape: tuple[int, ...] | None = None,
+        otherwise: tuple[int, ...] | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> Splits:
-        return open_path(Path(name).expanduser(), name, seed, shape, otherwise)
+        return open_path(Path(name).expanduser(), name, seed, shape, otherwise, tokenizer)
 
     return read
 
 
 def open_path(
-    path: Path, name: str, seed: int, shape: tuple[int, ...] | None = None, otherwise: tuple[int, ...] | None = None
+    path: Path,
+    name: str,
+    seed: int,
+    shape: tuple[int, ...] | None = None,
+    otherwise: tuple[int, ...] | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Splits:
     """The four parts of what lies at a path; images are read when they are asked for.
 
     Args:
-        path: A folder, an .npz or .npy file, or a table as .csv.
+        path: A folder, or a file, see `ACCEPTED`.
         name: Name of the data set.
         seed: Decides which image goes to which part. The same seed gives the same parts everywhere.
         shape: ``(C, H, W)`` of the inputs: images of another size are scaled until the shorter side fits, and cropped
-            in the center. None for the size of arrays as they are.
-        otherwise: The shape of image files where none is stated.
+            in the center. None for the size of arrays as they are. Of sentences ``(T,)``, their greatest length.
+        otherwise: The shape of image files, or the length of sentences, where none is stated.
+        tokenizer: What makes tokens of sentences; their own words if None.
 
     Raises:
         ConfigError: Image files need Pillow, which is not installed.
@@ -68,6 +81,13 @@ def open_path(
         raise DataError(f"There is no file or folder {path}; name {ACCEPTED}.")
     if path.is_file() and path.suffix.lower() in GRAPH_FILES:
         raise DataError(f"{path} is a file of a graph. {Graphs.explanation}")
+    if path.is_file() and (path.suffix.lower() in TEXTS or (path.suffix.lower() in TABLES and is_sentences(path))):
+        if shape and len(shape) != 1:
+            raise DataError(f"{path} has sentences; {'x'.join(map(str, shape))} is no greatest length of one.")
+        length = shape or (otherwise if otherwise and len(otherwise) == 1 else None)
+        return open_sentences(path, name, seed, length[0] if length else None, tokenizer)
+    # Others have no shape of one axis.
+    otherwise = otherwise if otherwise and len(otherwise) == 3 else None
     if path.is_file() and path.suffix.lower() in TABLES:
         return open_table(path, name, seed)
     if path.is_file() and path.suffix.lower() not in ARRAYS:

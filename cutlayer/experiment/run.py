@@ -201,6 +201,7 @@ def check(experiment: Experiment, data: Splits) -> None:
     adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
     adversary.check_rebuild(experiment.attacks, data)
     victim.check_defense(experiment, data)
+    victim.check_judged(experiment, data)
     victim.check_cut(experiment, data)
     other = experiment.measure.auxiliary_data
     check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage, other)

@@ -13,6 +13,7 @@ from torch import fx
 from cutlayer import training
 from cutlayer.data.borrowed import borrowed
 from cutlayer.data.load import load, other_size
+from cutlayer.data.modality import TOKENS
 from cutlayer.data.splits import Splits
 from cutlayer.data.text import Tokenizer
 from cutlayer.defenses.base import check_kind
@@ -25,7 +26,7 @@ from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import join, split
 from cutlayer.models.kept import Say, remembered
-from cutlayer.models.last_layer import last_layer
+from cutlayer.models.last_layer import last_layer, standardized
 from cutlayer.models.manifest import Manifest
 from cutlayer.models.start import RANDOM
 from cutlayer.models.text_folder import tokenizer_of
@@ -70,6 +71,11 @@ def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
     """The untrained model; one with the weights of a folder as it is there where the plan has no epochs."""
     if in_folder(experiment.model) and not experiment.training.epochs:
         return zoo.build(experiment.model, data.input, None, experiment.seed, experiment.start)
+    if not data.classes and data.modality.name == TOKENS:
+        raise ConfigError(
+            f"The sentences of {data.name} have no labels, which a model is trained on: write a .csv with the columns "
+            f"text and label, or take a model that has its weights, hf/FOLDER, with no epochs."
+        )
     if not data.classes:
         raise ConfigError(
             f"The images of {data.name} have no classes, which a model is trained on: put the images of each class "
@@ -84,6 +90,25 @@ def check_cut(experiment: Experiment, data: Splits) -> None:
         find_cut(cuts(build(experiment, data), data.input), experiment.cut)
     except SplitError as error:
         raise SplitError(f"{MODELS.label(experiment.model)} on {DATASETS.label(experiment.data)}: {error}") from error
+
+
+def check_judged(experiment: Experiment, data: Splits) -> None:
+    """Raise `ConfigError` when no answer of the model is right or wrong, such as the vector of a sentence."""
+    if not in_folder(experiment.model):
+        return
+    name = MODELS.label(experiment.model)
+    if not (data.classes or experiment.training.epochs):
+        raise ConfigError(
+            f"The accuracy of {name} on {data.name} cannot be measured, for its {data.modality.one[1]} have no labels: "
+            "give each one a label, or cut the model with `cutlayer split`, which measures none."
+        )
+    answers = zoo.n_classes(build(experiment, data), data.input)
+    if answers != len(data.classes):
+        raise ConfigError(
+            f"{name} answers with {answers:,} numbers, and not with the {len(data.classes)} classes of {data.name}, so "
+            "that no answer is right or wrong: state training.epochs, which train a classifier of the vectors, or cut "
+            "the model with `cutlayer split`, which measures no accuracy of vectors."
+        )
 
 
 def check_defense(experiment: Experiment, data: Splits) -> None:
@@ -108,7 +133,8 @@ def train(experiment: Experiment, data: Splits, say: Say) -> fx.GraphModule:
     if in_folder(experiment.model) and not how.whole:
         say(f"training the classifier of {name} on {len(data.train):,} {inputs}")
         layer, vectors = last_layer(model, data.input, data.train)
-        training.train(layer, vectors, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch)
+        with standardized(layer, vectors) as samples:
+            training.train(layer, samples, epochs=how.epochs, seed=experiment.seed, lr=how.lr, batch=how.batch)
         return model
     say(f"training {name} on {len(data.train):,} {inputs}")
     training.train(

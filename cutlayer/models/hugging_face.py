@@ -3,9 +3,10 @@
 The blocks are those of `cutlayer.models.text_transformer`, filled with the weights of the folder, so that the rule for
 padding holds: a row of zeros is no token. They are called ``layer1``, ``layer2``, ...
 
-What the tail answers depends on the number of classes. None, or as many as the vector of a sentence has numbers: that
-vector, of an encoder; as many as the vocabulary has tokens: the logits of the next token, of a decoder. Any other
-number: the logits of a linear classifier of that vector, which is yet to be trained.
+What the tail answers depends on the number of classes. Where none is asked for, it is what the folder was trained for:
+the logits of a classifier that it holds; else of an encoder the vector of a sentence, and of a decoder the logits of
+the next token. The number of these, asked for, gives the same. Any other number gives the logits of a linear classifier
+of the vector, which is yet to be trained.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -24,10 +26,11 @@ from torch.nn import functional
 from cutlayer.errors import ConfigError
 from cutlayer.models.graph import reason
 from cutlayer.models.text_folder import WEIGHTS, Shape, TextFolder, open_folder
-from cutlayer.models.text_transformer import Block, Embedding, Mean, present
+from cutlayer.models.text_transformer import Block, Embedding, Last, Mean, present
 from cutlayer.spec import TensorSpec
 
 Weights = Mapping[str, Tensor]
+Filled = dict[str, Tensor]
 Parts = dict[str, tuple[str, ...]]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -68,22 +71,33 @@ _BLOCKS: dict[str, tuple[str, Parts]] = {
 """Where the file has the parts of a block, and what it calls them, by the kind of model; BERT's where none is named."""
 
 
+class Classifier(NamedTuple):
+    """What a file calls the layers of a classifier of the first token: an inner layer or none, its function, the last.
+
+    Of a decoder it is a classifier of the last token.
+    """
+
+    inner: str
+    activation: type[nn.Module]
+    last: str
+
+
+_CLASSIFIERS = {
+    "bert": Classifier("pooler.dense", nn.Tanh, "classifier"),
+    "distilbert": Classifier("pre_classifier", nn.ReLU, "classifier"),
+    "gpt2": Classifier("", nn.Identity, "score"),
+    **dict.fromkeys(
+        ("roberta", "xlm-roberta", "camembert"), Classifier("classifier.dense", nn.Tanh, "classifier.out_proj")
+    ),
+}
+
+
 class First(nn.Module):
     """The row of the first token, ``(N, T, width)`` to ``(N, width)``."""
 
     def forward(self, rows: Tensor) -> Tensor:
         """Take the first row."""
         return rows[:, 0]
-
-
-class Last(nn.Module):
-    """The row of the last token, ``(N, T, width)`` to ``(N, width)``."""
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Take the last row that is not of zeros."""
-        here = present(rows).squeeze(2)
-        last = here * here.cumsum(1).eq(here.sum(1, keepdim=True))
-        return torch.einsum("ntw,nt->nw", rows, last)
 
 
 class Norm(nn.LayerNorm):
@@ -158,16 +172,8 @@ def _made(folder: TextFolder, input: TensorSpec, classes: int | None) -> nn.Modu
     if shape.causal:
         layers.append(("norm", Norm(shape.width, eps=shape.eps)))
         filled |= _pair("norm", weights, "ln_f")
-    layers.append(("pool", _POOLS[folder.pooling]()))
-    if shape.causal and classes in (None, shape.vocabulary):
-        layers.append(("next", nn.Linear(shape.width, shape.vocabulary, bias=False)))
-        filled["next.weight"] = weights.get("lm_head.weight", weights["wte.weight"])
-    elif classes not in (None, shape.width):
-        # Scaled, since a vector of length 1 has numbers too small for the usual learning rates.
-        layers.append(("scaled", nn.LayerNorm(shape.width, elementwise_affine=False)))
-        layers.append(("classifier", nn.Linear(shape.width, classes or 0)))
-    elif folder.normalized:
-        layers.append(("unit", Unit()))
+    end, more = _end(folder, weights, classes)
+    layers, filled = layers + end, filled | more
     model = nn.Sequential(OrderedDict(layers))
     expected = model.state_dict()
     for name, tensor in filled.items():
@@ -179,6 +185,29 @@ def _made(folder: TextFolder, input: TensorSpec, classes: int | None) -> nn.Modu
             )
     model.load_state_dict(expected | filled)
     return model
+
+
+def _end(folder: TextFolder, weights: Weights, classes: int | None) -> tuple[list[tuple[str, nn.Module]], Filled]:
+    """What makes an answer of the rows of all tokens."""
+    shape = folder.shape
+    own = _CLASSIFIERS.get(shape.kind, _CLASSIFIERS["bert"])
+    kept = weights.get(f"{own.last}.weight")
+    if kept is not None and classes in (None, len(kept)):
+        layers: list[tuple[str, nn.Module]] = [("pool", Last() if shape.causal else First())]
+        filled: Filled = {}
+        if own.inner:
+            layers += [("inner", nn.Linear(shape.width, shape.width)), ("activation", own.activation())]
+            filled |= _pair("inner", weights, own.inner)
+        layers.append(("classifier", nn.Linear(shape.width, len(kept), bias=not shape.causal)))
+        last = {"classifier.weight": kept} if shape.causal else _pair("classifier", weights, own.last)
+        return layers, filled | last
+    pool: list[tuple[str, nn.Module]] = [("pool", _POOLS[folder.pooling]())]
+    if shape.causal and classes in (None, shape.vocabulary):
+        following = {"next.weight": weights.get("lm_head.weight", weights["wte.weight"])}
+        return [*pool, ("next", nn.Linear(shape.width, shape.vocabulary, bias=False))], following
+    if classes not in (None, shape.width):
+        return [*pool, ("classifier", nn.Linear(shape.width, classes or 0))], {}
+    return [*pool, ("unit", Unit())] if folder.normalized else pool, {}
 
 
 def _read(folder: TextFolder) -> Weights:
@@ -216,13 +245,13 @@ def _block(shape: Shape) -> Block:
     )  # fmt: skip
 
 
-def _pair(ours: str, weights: Weights, *theirs: str, transposed: bool = False) -> dict[str, Tensor]:
+def _pair(ours: str, weights: Weights, *theirs: str, transposed: bool = False) -> Filled:
     """Weight and bias of a layer, which may be several in the file."""
     weight = torch.cat([weights[f"{name}.weight"].T if transposed else weights[f"{name}.weight"] for name in theirs])
     return {f"{ours}.weight": weight, f"{ours}.bias": torch.cat([weights[f"{name}.bias"] for name in theirs])}
 
 
-def _embedding(shape: Shape, weights: Weights, shift: int, size: int, length: int) -> dict[str, Tensor]:
+def _embedding(shape: Shape, weights: Weights, shift: int, size: int, length: int) -> Filled:
     token, place, norm = (
         ("wte", "wpe", "")
         if shape.causal
@@ -238,9 +267,9 @@ def _embedding(shape: Shape, weights: Weights, shift: int, size: int, length: in
     return filled | (_pair("embedding.norm", weights, norm) if norm else {})
 
 
-def _filled_block(shape: Shape, weights: Weights, number: int) -> dict[str, Tensor]:
+def _filled_block(shape: Shape, weights: Weights, number: int) -> Filled:
     where, names = _BLOCKS.get(shape.kind, ("encoder.layer", _BERT_BLOCK))
-    filled: dict[str, Tensor] = {}
+    filled: Filled = {}
     for ours, theirs in names.items():
         # GPT-2's layers have their weights the other way round.
         transposed = shape.causal and not ours.startswith("norm")

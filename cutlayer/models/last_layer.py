@@ -1,5 +1,8 @@
 """The last layer of a model that was trained elsewhere, to be trained alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import fx, nn
@@ -37,3 +40,30 @@ def last_layer(model: fx.GraphModule, input: TensorSpec, data: Dataset) -> tuple
             part = trimmed(data.inputs[at]) if input.is_tokens else data.inputs[at]
             inputs[at] = halves.head(torch.from_numpy(part)).numpy()
     return halves.tail, Dataset(inputs, data.labels, data.modality, data.groups)
+
+
+@contextmanager
+def standardized(layer: nn.Module, data: Dataset) -> Iterator[Dataset]:
+    """The same samples, each number with mean 0 and deviation 1, for the block; the layer then takes these.
+
+    The vectors of a language model differ little from each other beside what they have in common, so that a linear
+    layer learns slowly from them as they are. At the end the layer takes them as they are again.
+
+    Args:
+        layer: A module with one linear layer, which comes first.
+        data: Samples whose inputs ``(N, width)`` it takes.
+    """
+    (linear,) = (module for module in layer.modules() if isinstance(module, nn.Linear))
+    # Without a bias nothing can stand for the mean.
+    mean, std = data.inputs.mean(axis=0) * (linear.bias is not None), data.inputs.std(axis=0)
+    scale = np.where(std > 1e-6 * std.max(), std, 1).astype(np.float32)
+    center, by = torch.from_numpy(mean), torch.from_numpy(scale)
+    with torch.no_grad():
+        if linear.bias is not None:
+            linear.bias.add_(linear.weight @ center)
+        linear.weight.mul_(by)
+    yield Dataset((data.inputs - mean) / scale, data.labels, data.modality, data.groups)
+    with torch.no_grad():
+        linear.weight.div_(by)
+        if linear.bias is not None:
+            linear.bias.sub_(linear.weight @ center)

@@ -16,6 +16,7 @@ from typing import Any
 from cutlayer.bounded import MOST_JSON_BYTES, opened, read_json, read_text, reason
 from cutlayer.data.text import Tokenizer
 from cutlayer.errors import ConfigError
+from cutlayer.models.packaged import PACKAGED, folder_of
 from cutlayer.own import IN_FOLDER, in_folder
 from cutlayer.spec import TensorSpec, token_spec
 
@@ -202,11 +203,13 @@ def open_folder(place: str) -> TextFolder:
         ConfigError: There is no such folder, or it lacks a file, or its model is of a kind that is not read.
     """
     path = Path(place).expanduser()
+    if not path.is_dir() and place in PACKAGED:
+        path = folder_of(place)
     missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
     if not path.is_dir():
         raise ConfigError(
             f"There is no folder {path}; {IN_FOLDER}FOLDER names a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as "
-            "Hugging Face lays out a model. Nothing is downloaded."
+            f"Hugging Face lays out a model, or one of {', '.join(PACKAGED)}. Nothing is downloaded."
         )
     if missing:
         also = (

@@ -119,12 +119,32 @@ class Mean(nn.Module):
         return mean
 
 
+class Last(nn.Module):
+    """The row of the last token, ``(N, T, width)`` to ``(N, width)``."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Take the last row that is not of zeros."""
+        here = present(rows).squeeze(2)
+        last = here * here.cumsum(1).eq(here.sum(1, keepdim=True))
+        return torch.einsum("ntw,nt->nw", rows, last)
+
+
 def text_transformer(input: TensorSpec = SENTENCE, classes: int = 8) -> nn.Module:
     """Three blocks of width 128 with 4 heads over the embedded tokens; the mean of all tokens is classified."""
+    return _transformer(input, classes, causal=False)
+
+
+def text_gpt(input: TensorSpec = SENTENCE, classes: int = 8) -> nn.Module:
+    """Three blocks of width 128 with 4 heads; a token sees those before it alone, and the last one is classified."""
+    return _transformer(input, classes, causal=True)
+
+
+def _transformer(input: TensorSpec, classes: int, *, causal: bool) -> nn.Module:
     if not input.is_tokens:
         raise ValueError("it takes the ids of tokens.")
     vocabulary = int(input.high or 0) + 1
     layers: list[tuple[str, nn.Module]] = [("embedding", Embedding(vocabulary, input.shape[0], WIDTH))]
-    layers += [(f"block{i}", Block(WIDTH, HEADS)) for i in range(1, BLOCKS + 1)]
-    layers += [("mean", Mean()), ("norm", nn.LayerNorm(WIDTH)), ("classifier", nn.Linear(WIDTH, classes))]
+    layers += [(f"block{i}", Block(WIDTH, HEADS, causal=causal)) for i in range(1, BLOCKS + 1)]
+    pool: tuple[str, nn.Module] = ("last", Last()) if causal else ("mean", Mean())
+    layers += [pool, ("norm", nn.LayerNorm(WIDTH)), ("classifier", nn.Linear(WIDTH, classes))]
     return nn.Sequential(OrderedDict(layers))

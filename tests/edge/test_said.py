@@ -1,0 +1,86 @@
+"""Sentences that are given or come on standard input: each sent once, over the wire, and answered in words."""
+
+import io
+import sys
+from contextlib import closing
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cutlayer.cloud.service import Service
+from cutlayer.data.documentation import PACKAGES
+from cutlayer.data.load import load
+from cutlayer.edge.frames import Frame, Sent
+from cutlayer.edge.said import Said, in_words
+from cutlayer.edge.send import send
+from cutlayer.errors import ConfigError, DataError
+from cutlayer.split_folder import open_split
+from cutlayer.wire.connect import listen
+from tests.text_split import write_text_split
+from tests.tiny_split import ADDRESSES, PATIENCE, write_split
+
+SENTENCES = ["Return the type of a generic alias.", "The event loop waits for a coroutine."]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text") / "split"
+    write_text_split(folder)
+    return open_split(folder)
+
+
+def typed(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
+
+
+@pytest.mark.parametrize("transport", ["grpc", "zmq"])
+def test_each_sentence_is_sent_once_and_answered_with_the_names_of_classes(split, transport, capsys):
+    tail = split.tail()
+    server = listen(ADDRESSES[transport], Service(split.manifest, tail, None), PATIENCE)
+    with closing(server):
+        summary = send(split.path, str(server.address), text=SENTENCES, warmup=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " tokens: " in line]
+    head, spoken = split.head(), split.tokenizer
+    for line, sentence in zip(lines, SENTENCES, strict=True):
+        ids = spoken.ids([sentence], 32)
+        best = list(PACKAGES)[int(tail(head(ids)).argmax())]
+        assert line.startswith(f"{np.count_nonzero(ids)} tokens: {best} ")
+    assert (summary.n, summary.n_labelled) == (2, 0)
+
+
+def test_lines_of_standard_input_that_are_not_empty_are_sentences(split, monkeypatch):
+    typed(monkeypatch, f"{SENTENCES[0]}\n\n  \nwhat \xe9 is".encode("latin-1") + b"\n" + SENTENCES[1].encode())
+    said = Said(split, [])
+    taken = [said.take(number) for number in range(4)]
+    assert said.total is None
+    read = split.tokenizer.read
+    assert read(taken[0].image[0]) == read(split.tokenizer.ids(SENTENCES[:1], 32)[0])
+    assert read(taken[1].image[0]).startswith("what")
+    assert read(taken[2].image[0]) == read(split.tokenizer.ids(SENTENCES[1:], 32)[0])
+    assert taken[3] is None
+
+
+def test_a_long_sentence_is_cut_off_and_that_is_said(split):
+    said = Said(split, ["word " * 60, "word " * 32])
+    assert [said.take(number).image.shape for number in range(2)] == [(1, 32)] * 2
+    assert said.note == "1 sentence was cut off after 32 tokens, the most that the head takes"
+
+
+def test_an_answer_that_is_no_class_is_a_vector_or_the_next_token(split, monkeypatch):
+    frame = Frame(Sent(0, 0, 0), split.tokenizer.ids(["word"], 32), -1)
+    say = in_words(split, 0, None)
+    assert say(frame, np.array([[3.0, 4.0]], np.float32)) == "1 token: 2 numbers 3.000 4.000 ..., length 5.000"
+    logits = np.zeros((1, split.tokenizer.size), np.float32)
+    logits[0, 7] = 5
+    assert say(frame, logits).startswith(f"1 token: next {load('documentation').words[7]}, ")
+
+
+def test_what_is_no_sentence_is_refused(split, tmp_path):
+    with pytest.raises(DataError, match=r"The sentence '  ' has no token; write words"):
+        Said(split, ["  "]).take(0)
+    write_split(tmp_path / "images")
+    with pytest.raises(DataError, match=r"images takes no sentences, or has no tokenizer; leave out --text"):
+        Said(open_split(tmp_path / "images"), SENTENCES)
+    with pytest.raises(ConfigError, match="--text takes the place of a data set"):
+        send(split.path, "grpc://127.0.0.1:1", text=SENTENCES, data="documentation")
