@@ -212,6 +212,10 @@ bench-class-level: $(READY) ## Recover digits and faces from a model's answers a
 bench-labels: $(READY) ## Measure what gradients of a training on Bank Marketing tell about labels, with defenses of the gradient: make bench-labels DATA_ROOT=DIR
 	$(BIN)/python benchmarks/training_labels.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
+.PHONY: bench-text
+bench-text: $(READY) ## Read sentences from MiniLM after each of its six layers, two processes, both transports; noise of three strengths, up to 16 releases; 20 minutes by estimate: make bench-text [FOLDER=all-MiniLM-L6-v2]
+	$(BIN)/python benchmarks/text.py $(FOLDER)
+
 .PHONY: bench-tables
 bench-tables: $(READY) ## Measure what a tree trained on Bank Marketing tells of a sensitive answer, with privacy-guided trees and released rows: make bench-tables DATA_ROOT=DIR
 	$(BIN)/python benchmarks/table_attributes.py $(if $(DATA_ROOT),--data-root $(DATA_ROOT))

@@ -100,8 +100,8 @@ def voice(speaker: int) -> Voice:
     height = random.random()
     return Voice(
         pitch_hz=90 * 2.7 ** (height + random.normal(0, 0.06)),
-        tract=0.9 + 0.28 * height + random.normal(0, 0.03),
-        tilt=random.uniform(0.7, 1.3),
+        tract=0.9 + 0.25 * height + random.normal(0, 0.05),
+        tilt=random.uniform(0.6, 1.4),
         breath=10 ** random.uniform(-3, -1.7),
         pace=random.uniform(0.75, 1.0),
     )
@@ -125,10 +125,10 @@ def spoken(word: str, speaker: Voice, random: np.random.Generator) -> NDArray[np
         heard: NDArray[np.float64] = np.interp(frames, at, [0.0, *held, 0.0] if silent else held)
         return heard
 
-    shift = speaker.tract * random.normal(1, 0.015, 3)
+    shift = speaker.tract * random.normal(1, 0.01, 3)
     formants = [track([sound.formants[i] * shift[i] for sound in sounds], silent=False) for i in range(3)]
     voiced = track([sound.voice for sound in sounds], silent=True)
-    pitch = speaker.pitch_hz * random.normal(1, 0.03) * np.linspace(random.uniform(1.0, 1.12), 0.95, SAMPLES)
+    pitch = speaker.pitch_hz * random.normal(1, 0.02) * np.linspace(random.uniform(1.0, 1.12), 0.95, SAMPLES)
     phase = 2 * np.pi * (np.cumsum(pitch) / RATE_HZ % 1)
     numbers = np.arange(1, int(HIGHEST_HZ / pitch.max()) + 1)
     heard = _resonance(numbers[:, None] * pitch[np.minimum(frames, SAMPLES - 1)], formants)

@@ -56,9 +56,8 @@ def test_no_speaker_of_the_attacker_is_a_victim():
 
 
 def test_a_digit_and_a_speaker_are_where_the_labels_say():
-    each = utterances()
     digits, voices = load("tones"), load("voices")
     for image, label, speaker in zip(digits.test.inputs, digits.test.labels, digits.test.groups, strict=True):
-        assert any(np.array_equal(image, take) for take in each[speaker, label])
+        assert any(np.array_equal(image, take) for take in utterances(40, 4)[speaker, label])
     for image, label in zip(voices.test.inputs[:20], voices.test.labels, strict=False):
-        assert any(np.array_equal(image, take) for take in each[label].reshape(-1, 1, BANDS, FRAMES))
+        assert any(np.array_equal(image, take) for take in utterances(20, 8)[label].reshape(-1, 1, BANDS, FRAMES))

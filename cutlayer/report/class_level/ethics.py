@@ -27,6 +27,9 @@ _LFW = Origin(
     "licence; the rights to the photographs are with the agencies.",
 )
 _OBJECTS = "No class is a person."
+_SYNTHETIC = Origin(
+    False, "The sound is synthesized, and no voice is that of a person.", "It is made by cutlayer itself."
+)
 ORIGINS = {
     "att-faces": Origin(
         True,
@@ -49,6 +52,8 @@ ORIGINS = {
     "cifar10": Origin(False, f"The pictures were collected on the web. {_OBJECTS}", "No licence is stated."),
     "cifar100": Origin(False, "The pictures were collected on the web; some classes are of people, none is a person.",
                        "No licence is stated."),
+    "tones": _SYNTHETIC,
+    "voices": _SYNTHETIC,
 }  # fmt: skip
 """Where the pictures of each data set come from, by its name."""
 OTHER = Origin(
