@@ -71,7 +71,9 @@ def reading(ids: NDArray[Any], pieces: Mapping[int, Piece], truth: NDArray[Any] 
         text = NOTHING if read == PAD else WHAT if piece.text in UNKNOWN else piece.text
         closes = text in _CLOSING or (bool(tokens) and tokens[-1].text in _OPENING and not tokens[-1].wrong)
         closes &= read == said  # what is wrong stands apart from what is right
-        tokens.append(Token(text, (piece.glued and read != PAD) or closes, read != said))
+        # A part of a word that is wrong goes on the word before it where a part of that belongs.
+        goes_on = piece.glued and read != PAD and (read == said or known is None or known.glued)
+        tokens.append(Token(text, goes_on or closes, read != said))
     right = sum(not token.wrong for token in tokens)
     return Reading(tokens[:MOST_TOKENS], max(0, len(tokens) - MOST_TOKENS), right, len(tokens))
 

@@ -35,6 +35,12 @@ def test_wrong_tokens_side_by_side_are_one_mark():
     assert text(sentences(read, [0], PIECES, "read", SAID)).startswith("[file file file] file (")
 
 
+def test_a_wrong_part_of_a_word_goes_on_the_word_before_it_only_where_a_part_of_that_belongs():
+    read = SAID.copy()
+    read[0, [2, 4]] = FILE, ING
+    assert text(sentences(read, [0], PIECES, "read", SAID)).startswith("read [file] a [ing] (size).")
+
+
 def test_nothing_where_a_token_was_is_wrong_and_what_follows_the_end_is_not_shown():
     read = SAID.copy()
     read[0, [4, 9]] = 0, FILE
