@@ -87,7 +87,8 @@ def live(
         security=security, data_root=data_root, seed=seed,
     ) as opened:  # fmt: skip
         tell(f"page     {opened.screen}")
-        tell(f"phones   {opened.phone}")
+        if not folder.manifest.sequence:  # a phone sends pictures
+            tell(f"phones   {opened.phone}")
         tell(f"devices  cutlayer edge --join '{opened.code}'")
         if opened.local:
             tell(

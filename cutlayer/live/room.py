@@ -383,6 +383,8 @@ class Room:
             return None
         if not np.isfinite(logits).all():
             return None
+        if self.manifest.sequence and not self.labels:  # the vector of an embedding model names no class
+            return None
         best = int(chosen(logits)[0])
         odds = np.exp(logits[0].astype(np.float64) - float(logits[0].max()))
         share = float(odds[best] / odds.sum())

@@ -158,8 +158,8 @@ export class Card {
     this.root.classList.toggle("gone", !device.connected);
     say(this.find("h2"), device.name);
     say(this.find(".kind"), KINDS[device.kind] ?? device.kind);
-    const [frames, one] = this.text ? ["requests", "a sentence"] : ["frames", "a frame"];
-    const rate = device.fps ? `${device.fps.toFixed(device.fps < 9.95 ? 1 : 0)} ${frames} a second` : `waiting for ${one}`;
+    const [frames, none] = this.text ? ["requests", this.frame ? "nothing is typed" : "waiting for a sentence"] : ["frames", "waiting for a frame"];
+    const rate = device.fps ? `${device.fps.toFixed(device.fps < 9.95 ? 1 : 0)} ${frames} a second` : none;
     say(this.find(".seen"), device.connected ? rate : `last seen ${ago((now - this.heardMs) / 1000)}`);
     if (!this.frame) this.answer(device.prediction);
     showStages(this.find("footer"), device, this.text ? "request" : "frame");

@@ -18,15 +18,19 @@ SPLIT = {
     "model": "text_transformer", "cut": "block1", "text": True, "input": [32], "smashed": [32, 128],
     "data": "documentation",
 }  # fmt: skip
-ATTACKERS = [{"name": "token-ridge", "title": "token-ridge: a map", "ready": True, "progress": 1.0, "words": "ready"}]
+ATTACKERS = [
+    {"name": name, "title": f"{name}: a map", "ready": True, "progress": 1.0, "words": "ready"}
+    for name in ("token-ridge", "nearest-activation")
+]
 SAID = [["the", False], ["play", False], ["ing", True], [".", False]]
 READ = [["the", False, True], ["stay", False, False], ["ing", True, True], ["", False, False]]
 
 
 def frame(original, tokens, right, *, candidate=None, number=1):
-    read = {"attacker": "token-ridge", "tokens": tokens, "right": right, "of": len(tokens)}
+    read = {"tokens": tokens, "right": right, "of": len(tokens)}
     return {
-        "type": "frame", "id": "d1", "frame": number, "original": original, "rebuilt": [read], "candidate": candidate,
+        "type": "frame", "id": "d1", "frame": number, "original": original,
+        "rebuilt": [{"attacker": one["name"], **read} for one in ATTACKERS], "candidate": candidate,
         "prediction": {"label": "email", "share": 0.5},
     }  # fmt: skip
 
@@ -38,7 +42,7 @@ def room():
 
 
 def told(room, **changes):
-    room.tell(**room_message(split=SPLIT, attackers=ATTACKERS, chosen=["token-ridge"]))
+    room.tell(**room_message(split=SPLIT, attackers=ATTACKERS, chosen=["token-ridge", "nearest-activation"]))
     room.tell(**device_message(**changes))
 
 
@@ -53,12 +57,16 @@ def test_wrong_tokens_are_marked_and_right_ones_counted(room, browse, width, dar
     assert text(driver, ".saw .sentence") == "the playing ."
     assert text(driver, ".reading .sentence").startswith("the staying")
     marked = "return [...document.querySelectorAll('.sentence s')].map(part => [part.textContent.trim(), part.title])"
-    assert driver.execute_script(marked) == [["stay", "not what was said"], ["", "nothing was read here"]]
+    assert driver.execute_script(marked) == 2 * [["stay", "not what was said"], ["", "nothing was read here"]]
     line = "return getComputedStyle(document.querySelector('.sentence s')).textDecorationStyle"
     assert driver.execute_script(line) == "wavy"
     assert text(driver, ".leak").split() == ["50", "%", "read,", "2", "of", "4", "tokens"]
     assert text(driver, ".answer").split() == ["The", "server", "answers", "email", "50", "%"]
     assert "numbers leave the device for each token" in text(driver, "#split")
+    wide = "return document.querySelector(arguments[0]).getBoundingClientRect().width"
+    assert (
+        driver.execute_script(wide, ".saw .sentence") == driver.execute_script(wide, ".reading .sentence") > width / 2
+    )
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     assert barriers(driver) == []
     assert errors(driver) == []
