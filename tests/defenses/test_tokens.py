@@ -13,6 +13,8 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.tokens.permuted_pairs import PermutedPairs
 from cutlayer.attacks.view import Access
 from cutlayer.data.modality import IMAGE
+from cutlayer.data.splits import Dataset, Splits
+from cutlayer.data.text import open_tokenizer
 from cutlayer.defenses.base import Defense, check_kind, deployed
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.edge.client import Edge
@@ -23,6 +25,8 @@ from cutlayer.errors import ConfigError
 from cutlayer.metrics.tokens import right_share
 from cutlayer.models import folder
 from cutlayer.models.halves import SplitModel, copied
+from cutlayer.models.halves import split as cut_at
+from cutlayer.models.zoo import build
 from cutlayer.privacy.view import oracle, view, wire
 from cutlayer.registry import ATTACKS, DEFENSES
 from cutlayer.sequences import PAD, lengths
@@ -31,6 +35,7 @@ from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.codecs.raw import Raw
 from tests.defenses.sentences import LENGTH, sentences, trained
 from tests.defenses.victims import rng
+from tests.models.language_folders import bert_folder
 from tests.tiny_split import PATIENCE, serving
 
 
@@ -283,3 +288,22 @@ def test_a_queue_of_requests_cannot_be_mended(split_n_denoise, tmp_path):
     policy = OfflinePolicy("queue", queue=tmp_path / "queue")
     with pytest.raises(ConfigError, match="a queue keeps requests alone; choose another policy"):
         send(split_n_denoise, "inprocess://nobody", data=sentences(), count=1, policy=policy)
+
+
+@pytest.mark.parametrize("name", ["sanitize-text", "split-n-denoise", "local-dp"])
+def test_a_model_of_hugging_face_layout_is_defended_and_its_marks_stay(name, tmp_path):
+    place = bert_folder(tmp_path / "bert")
+    tokenizer = open_tokenizer(place / "tokenizer.json")
+    ids = tokenizer.ids(["the patient has a fever", "no fever since monday", "a patient"] * 20, 10)
+    part = Dataset(ids, np.arange(60) % 2, tokenizer.modality)
+    data, spec = Splits("made", ("yes", "no"), part, part, part, part), tokenizer.modality.spec(10)
+    defense = DEFENSES.make(name, noise=1.0, epochs=1)
+    split = defense.harden(cut_at(build(f"hf/{place}", spec, 2, 0), "layer1", spec), data, seed=0)
+    arrived = wire(head_of(split), defense, "raw", [0], 10)(ids[:6])
+    assert np.isfinite(arrived).all()
+    assert not arrived[ids[:6] == PAD].any()
+    rewritten = defense.rewrite(ids, rng())
+    marks = np.isin(ids, [PAD, *tokenizer.marks])
+    assert (rewritten[marks] == ids[marks]).all()
+    assert not np.isin(rewritten[~marks], [PAD, *tokenizer.marks]).any()
+    assert (rewritten != ids).any() == (name == "sanitize-text")
