@@ -487,6 +487,13 @@ ATTACKS = Registry(
     {"cutlayer.attacks.base:Attack": ("invert or invert_releases or identify",)},
 )
 
+QUICK_ATTACKS = {
+    "image": ("mean-image", "nearest", "ridge", "decoder"),
+    "table": ("marginal", "nearest", "ridge", "table-decoder"),
+    "tokens": ("token-frequency", "token-ridge", "nearest-activation"),
+}
+"""By the kind of inputs the floor and the attacks that a command runs where it is told none."""
+
 GRADIENT_DEFENSES = Registry(
     "gradient defense",
     {

@@ -9,8 +9,6 @@ from cutlayer.errors import ConfigError
 from cutlayer.options import At, Count, DataRoot, Gigabytes, OutFolder, Seed, WeightsRoot, Whole, Within
 from cutlayer.terminal import say, tell, tell_lines
 
-USUAL, USUAL_OF_SENTENCES = "mean-image,nearest,ridge,decoder", "token-frequency,token-ridge,nearest-activation"
-
 
 def attack(
     split: Positional[Annotated[Path, At("folder"), arg(metavar="SPLIT")]],
@@ -43,8 +41,8 @@ def attack(
         tap: Folder that `cutlayer cloud --tap` wrote.
         data: A name from `cutlayer list datasets`, or the path of images: the attackers hold its auxiliary part. That
             of the plan, or the one that the split was trained on, if left out.
-        attacks: Names from `cutlayer list attacks`, such as ridge,decoder; those of the plan if left out, or without a
-            plan mean-image,nearest,ridge,decoder, and for sentences token-frequency,token-ridge,nearest-activation.
+        attacks: Names from `cutlayer list attacks`, such as ridge,decoder; those of the plan if left out, or
+            without a plan a floor and quick ones, such as mean-image,nearest,ridge,decoder of images.
         plan: File of an experiment, such as runs/ID/experiment.toml, whose attacks with their options, data, seed,
             access, vantage, codec and number of auxiliary images are taken where an option is left out.
         truth: What the requests carried, for the scores: the file of `cutlayer edge --record` or the record.npz of a
@@ -67,11 +65,13 @@ def attack(
         port: With --watch, the port of the page; 0 takes a free one.
     """
     from cutlayer.attacks.view import Access, vantage_named
+    from cutlayer.data.modality import kind_of_inputs
     from cutlayer.experiment.offline import attack_tap
     from cutlayer.experiment.plan import attacks_named, load
     from cutlayer.experiment.spec import Measure
     from cutlayer.machine.memory import limit_memory
     from cutlayer.privacy.score import Chosen
+    from cutlayer.registry import QUICK_ATTACKS
     from cutlayer.report.runs.tap import text
     from cutlayer.split_folder import open_split
 
@@ -90,8 +90,7 @@ def attack(
     if attacks is None and planned is not None:
         asked = planned.attacks
     else:
-        usual = USUAL_OF_SENTENCES if opened.manifest.sequence else USUAL
-        asked = attacks_named((attacks or usual).split(","))
+        asked = attacks_named(attacks.split(",") if attacks else QUICK_ATTACKS[kind_of_inputs(opened.manifest.input)])
     name = data or (planned.data if planned else opened.manifest.data)
     if name is None:
         raise ConfigError("The split folder names no data set; name the attackers' own with --data.")

@@ -152,3 +152,10 @@ def tokens(vocabulary: int, marks: tuple[int, ...] = ()) -> Modality:
 
 TOKENS = "tokens"
 """The name of the modality that `tokens` makes."""
+
+
+def kind_of_inputs(spec: TensorSpec) -> str:
+    """The name of the modality of inputs of this shape and type."""
+    if spec.is_tokens:
+        return TOKENS
+    return TABLE.name if len(spec.shape) == 1 else IMAGE.name

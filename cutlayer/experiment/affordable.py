@@ -31,7 +31,7 @@ MOST = 0.5
 """Share of the time left that one attack may take, where it can do with fewer steps."""
 REHEARSED_S = 0.2
 """Seconds after which each loop of a rehearsal ends."""
-AT_ONCE = frozenset(("mean-image", "nearest", "watch-list", "ridge", "averaging", "traffic", "pca-ridge"))
+AT_ONCE = frozenset(("mean-image", "marginal", "nearest", "watch-list", "ridge", "averaging", "traffic", "pca-ridge"))
 """Attacks that are done in one go where they contain none that takes steps: a rehearsal would take as long as they."""
 LISTED = "watch-list"
 """The attack that every audit plays with as many releases, and by the likelihood, as can be had."""
@@ -60,6 +60,7 @@ class Rung:
 
 LADDER = (
     Rung("mean-image", {}),
+    Rung("marginal", {}),
     Rung("nearest", {}),
     Rung(LISTED, {}),
     Rung("ridge", {}),
@@ -69,14 +70,17 @@ LADDER = (
     Rung("map", {"attack": INSTEAD}),
     Rung("kernel-ridge", {}),
     Rung("decoder", {}),
+    Rung("table-decoder", {}),
     Rung("mask-aware", {}, lacks="masks"),
     Rung("map", {}),
     Rung("stack", {}),
     Rung("averaging", {"attack": "decoder"}, waits=True, lacks="draws"),
+    Rung("averaging", {"attack": "table-decoder"}, waits=True, lacks="draws"),
     Rung("query-free", {"attack": "decoder"}),
     Rung("ensemble", {}),
     Rung("denoise-first", {}, lacks="draws"),
     Rung("white-box", {}),
+    Rung("table-search", {}),
     Rung("learned-step", {}),
     Rung("generator", {}),
     Rung("deep-prior", {}),
@@ -158,7 +162,7 @@ def ladder(subject: Subject, watch_lists: Sequence[Named]) -> Iterator[Named | N
     """
     known = {rung.name for rung in LADDER}
     for rung in (*LADDER, *(Rung(name, {}) for name in ATTACKS if name not in known)):
-        if subject.kind not in ATTACKS.load(rung.name).rebuilds:
+        if any(subject.kind not in part.rebuilds for part in ATTACKS.make(rung.name, **rung.options).parts):
             continue
         options = Options(rung.options)
         if rung.waits:

@@ -1,6 +1,6 @@
 """How near reconstructions come to the truth. Nothing here can see a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cutlayer.data.modality import TOKENS
+from cutlayer.data.modality import TOKENS, Column
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.errors import ConfigError
 from cutlayer.metrics.base import Context
@@ -140,16 +140,12 @@ def score(reconstructions: Tensor, data: Splits, seed: int, chosen: Chosen = NO_
     errors, floor_errors = (
         error(inputs, originals).numpy() for inputs in (reconstructions, prior.expand_as(originals))
     )
-    right = right_columns(reconstructions, originals, data.columns).sum(0).tolist() if data.columns else []
     return Score(
         n=len(reconstructions),
         metrics=estimates,
         leakage_gain=leakage_gain(errors, floor_errors, seed),
         per_input=scores,
-        columns=tuple(
-            ColumnRecord(name=column.name, right=exact_proportion(count, len(originals)))
-            for column, count in zip(data.columns, right, strict=True)
-        ),
+        columns=_by_column(reconstructions, originals, prior, data.columns) if data.columns else (),
     )
 
 
@@ -160,6 +156,21 @@ def _seen(data: Splits) -> Tensor | None:
     seen = torch.zeros(int(data.input.high or 0) + 1, dtype=torch.bool)
     seen[torch.from_numpy(np.unique(data.auxiliary.inputs))] = True
     return seen
+
+
+def _by_column(
+    reconstructions: Tensor, originals: Tensor, prior: Tensor, columns: Sequence[Column]
+) -> tuple[ColumnRecord, ...]:
+    """How often each column is right, and how often the floor is."""
+    right, guessed = (
+        right_columns(rows, originals, columns).sum(0).tolist()
+        for rows in (reconstructions, prior.expand_as(originals))
+    )
+    n = len(originals)
+    return tuple(
+        ColumnRecord(name=column.name, right=exact_proportion(found, n), guessed=floor / n)
+        for column, found, floor in zip(columns, right, guessed, strict=True)
+    )
 
 
 def _mean(scores: NDArray[np.float64], seed: int) -> Estimate:

@@ -28,7 +28,11 @@ IMAGES = 500
 VICTIMS, AUXILIARY = 200, 2000
 """Number of private images that are attacked, and of images of the attacker, at most."""
 
-ATTACKS: dict[str, dict[str, Any]] = {"ridge": {}, "nearest": {}, "decoder": {"capacity": "res_normN0C16", "epochs": 8}}
+ATTACKS: dict[str, dict[str, dict[str, Any]]] = {
+    "image": {"ridge": {}, "nearest": {}, "decoder": {"capacity": "res_normN0C16", "epochs": 8}},
+    "table": {"ridge": {}, "nearest": {}, "table-decoder": {"epochs": 8}},
+    "tokens": {"token-ridge": {}},
+}
 """Attacks that take seconds on a CPU, with their options. A stronger attack may succeed where they fail."""
 
 
@@ -88,7 +92,7 @@ def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: i
         seen = view_of(split, Access.BLACK_BOX, auxiliary, codec=codec, head=head, seed=seed)
         arrived = seen.query(torch.from_numpy(private.inputs)).to(seen.device)
         gains, likely = dict[str, Estimate](), dict[str, torch.Tensor]()
-        for name, options in ATTACKS.items():
+        for name, options in ATTACKS[splits.modality.name].items():
             attack = registry.ATTACKS.make(name, **options)
             attack.fit(seen)
             images = attack.invert(arrived).to(pool.dtype).cpu()

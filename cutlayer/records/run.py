@@ -65,10 +65,17 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnRecord:
-    """How often a column of a table was read rightly: a word, or a number within the tolerance of its column."""
+    """How often a column of a table was read rightly: a word, or a number within the tolerance of its column.
+
+    Attributes:
+        name: Name of the column.
+        right: The share of the rows in which the attack is right.
+        guessed: The share of the rows in which the usual word, or the median, is right.
+    """
 
     name: str
     right: Estimate
+    guessed: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from cutlayer.attacks.view import Access
+from cutlayer.data.modality import Column, table
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.defenses.base import Defense
 from cutlayer.defenses.dropout import Dropout
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.defenses.quantize import Quantize
 from cutlayer.defenses.shared.density import Density
+from cutlayer.metrics.columns import right_columns
 from cutlayer.metrics.tokens import right_share
-from cutlayer.privacy.ceiling import RELEASES, ceiling, ceiling_of
+from cutlayer.privacy.ceiling import RELEASES, _Attacker, ceiling, ceiling_of
 from cutlayer.privacy.view import oracle, view, wire
 from cutlayer.records.dataclass_json import dump, load
 from cutlayer.records.run import Ceiling
@@ -279,3 +281,33 @@ def test_an_attack_on_sentences_does_not_read_more_than_the_ceiling_says():
     wrong = 1 - float(right_share(attack.invert(query(ids)), ids).mean())
     floor = 1 - float(right_share(torch.from_numpy(data.floor).expand_as(ids), ids).mean())
     assert 1 - wrong / floor <= told(20.0).at[0].leakage_gain.high
+
+
+def test_the_best_guess_of_a_row_is_no_worse_than_any_other():
+    """Against every candidate's word, and every number on a fine grid, for candidates of random chances."""
+    columns = (Column("n", 0, low=-1, high=3, tolerance=0.5), Column("w", 1, ("a", "b", "c")))
+    rng = np.random.default_rng(4)
+    rows = np.concatenate([rng.random((N, 1)), np.eye(3)[rng.integers(0, 3, N)]], 1).astype(np.float32)
+    attacker = _Attacker.of(gaussian(1.0), rows, table(columns))
+    chances = torch.from_numpy(rng.dirichlet(np.full(len(attacker.candidates), 0.1), 50).astype(np.float32))
+    right = np.zeros((50, 2))
+    for k, guess in enumerate(attacker._best_guess(chances)):
+        found = right_columns(guess.expand_as(attacker.candidates), attacker.candidates, columns)
+        right[k] = chances[k] @ found.float()
+    numbers, words = attacker.candidates[:, 0].numpy(), attacker.candidates[:, 1:].argmax(1).numpy()
+    grid = np.linspace(0, 1, 2001)
+    of_numbers = chances.numpy() @ (np.abs(numbers[:, None] - grid) * 4 <= 0.5)
+    of_words = np.stack([chances.numpy()[:, words == word].sum(1) for word in range(3)], 1)
+    assert np.allclose(right[:, 0], of_numbers.max(1), atol=1e-5)
+    assert np.allclose(right[:, 1], of_words.max(1), atol=1e-5)
+
+
+def test_the_ceiling_of_rows_is_everything_without_noise_and_hardly_more_than_the_floor_behind_much():
+    columns = (Column("w", 0, ("a", "b", "c", "d")),)
+    rows = np.eye(4, dtype=np.float32)[np.random.default_rng(5).choice(4, N, p=(0.4, 0.2, 0.2, 0.2))]
+    kind, means = table(columns), rows[:, :3].copy()
+    faint, strong = (
+        ceiling_of(Density("gaussian", means, sigma), rows, kind.floor(rows), N, 0, kind) for sigma in (1e-4, 1e4)
+    )
+    assert faint.at[0].leakage_gain.value == 1
+    assert strong.at[0].leakage_gain.value < 0.1

@@ -8,6 +8,7 @@ from cutlayer.records.reading import Run
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
 from cutlayer.report.kit.wording import ACCESS, scale, seconds, size, where_attackers_sit
 from cutlayer.report.runs import conditions, tables
+from cutlayer.report.runs.by_column import by_column
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.claims import claims as stated_claims
 from cutlayer.report.runs.claims import verdict
@@ -75,9 +76,10 @@ def claims(group: Group) -> list[Html]:
 def details(group: Group) -> list[Html | None]:
     """Every number of every attack, and what was computed beside them; folded away where there are many settings."""
     if not group.is_sweep:
-        return [attacks(group), identified(group), probes(group), ceilings(group), spectrum(group)]
+        return [attacks(group), by_column(group), identified(group), probes(group), ceilings(group), spectrum(group)]
     titled = [
         ("Every attack on every run", attacks(group)),
+        ("Which columns are read under every defense", by_column(group)),
         ("Who is identified under every defense", every_way(ways_of(group.settings), group.kind)),
         ("What the probes found", probes(group) if found(group) else None),
         ("The ceiling of every defense", ceilings(group)),

@@ -17,6 +17,7 @@ from cutlayer.records.run import (
     AttackRecord,
     Ceiling,
     CeilingAt,
+    ColumnRecord,
     CostRecord,
     Estimate,
     FailedAttack,
@@ -294,4 +295,11 @@ def _averaged(rows: Sequence[AttackRecord]) -> AttackRecord:
         invert_s=arithmetic_mean(row.invert_s for row in rows),
         metrics={name: mean([row.metrics[name] for row in rows]) for name in names},
         leakage_gain=mean([row.leakage_gain for row in rows]),
+        columns=tuple(map(_column, *(row.columns for row in rows))),
     )
+
+
+def _column(*of_seeds: ColumnRecord) -> ColumnRecord:
+    """One record of a column for those of several seeds."""
+    right, guessed = mean([of.right for of in of_seeds]), arithmetic_mean(of.guessed for of in of_seeds)
+    return ColumnRecord(name=of_seeds[0].name, right=right, guessed=guessed)

@@ -22,7 +22,7 @@ from cutlayer.report.kit.wording import (
     size,
     where_attackers_sit,
 )
-from cutlayer.report.runs import ceilings, conditions, probes
+from cutlayer.report.runs import by_column, ceilings, conditions, probes
 from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.identified import about, among, how
@@ -48,6 +48,7 @@ def _group(group: Group) -> str:
         *_claims(group),
         _vantage(group),
         *_attacks(group),
+        _columns(group),
         _ceilings(group),
         _probes(group),
         _time(group),
@@ -201,6 +202,17 @@ def _by_attack(title: str, attacks: Mapping[str, str], cells: Sequence[Mapping[s
         ]
         tables.append(_table(head, rows, left=(0, 1)))
     return tables
+
+
+def _columns(group: Group) -> str:
+    """How often each column of a table is read, beside whoever guesses without seeing."""
+    settings = by_column.with_columns(group)
+    head = ["COLUMNS READ", "GUESSED", *(setting.label for setting in settings)]
+    rows = [
+        [name, *(by_column.SHARE.value(share) for share in (guessed, *(of.right.value for of in records)))]
+        for name, guessed, records in by_column.lines(settings)
+    ]
+    return _table(head, rows) + "\n" + wrap(by_column.ABOUT) if rows else ""
 
 
 def _time(group: Group) -> str:
