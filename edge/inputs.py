@@ -80,6 +80,13 @@ def _tokens(spec: TensorSpec) -> Callable[[NDArray[Any]], NDArray[Any]]:
             raise DataError(
                 f"The head cannot take a sequence of {int(lengths(batch).max()):,} tokens; {wanted}: divide the text."
             )
+        said = batch != PAD
+        if not said[:, 0].all() or (said[:, 1:] > said[:, :-1]).any():
+            given = "a sequence without tokens" if not said.any(axis=1).all() else f"the id {PAD} before a token"
+            raise DataError(
+                f"The head cannot take {given}; {wanted}. The id {PAD} stands for no token, behind the end alone: "
+                "leave out such sequences and ids."
+            )
         return batch[:, :longest].astype(np.int64, copy=False)
 
     return check

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.defenses.base import Defense
+from cutlayer.errors import DataError
 from cutlayer.sequences import by_length, each_length, lengths, trimmed
 from cutlayer.split_folder import Half
 from cutlayer.wire.codecs.base import Codec, Encoded
@@ -48,10 +49,14 @@ class Pipeline:
         self._head, self._defense, self._codec, self._length = head, defense, codec, length
 
     def release(self, images: NDArray[Any], rng: np.random.Generator) -> Released:
-        """Compute what leaves the device for these inputs, ``(N, *input.shape)``; the defense draws from `rng`."""
+        """Compute what leaves the device for these inputs, ``(N, *input.shape)``; the defense draws from `rng`.
+
+        Raises:
+            DataError: These are sentences of several lengths, and the codec would change what pads them.
+        """
         start = time.monotonic_ns()
         if self._length is not None:
-            images = trimmed(images)
+            images = self._unpadded(images)
         images = self._defense.rewrite(images, rng)
         begun = time.monotonic_ns()
         smashed = self._head(images)
@@ -66,6 +71,16 @@ class Pipeline:
         encoded = self._codec.encode(protected)
         encoded_ns = time.monotonic_ns() - guarded
         return Released(encoded, computed - begun, guarded - computed + begun - start, encoded_ns, kept, mend)
+
+    def _unpadded(self, ids: NDArray[Any]) -> NDArray[Any]:
+        """Cut padding off behind the longest sentence; what is left of it has to arrive as it is."""
+        if len(ids) > 1 and not self._codec.keeps_rows and np.ptp(own := lengths(ids)):
+            raise DataError(
+                f"The codec {self._codec.name} takes sentences of one length in a request, since padding would change "
+                f"the answers; these have {own.min()} to {own.max()} tokens: send them one by one, or take another "
+                "codec, such as int8:channel."
+            )
+        return trimmed(ids)
 
     def _protected(self, inputs: NDArray[Any], smashed: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Protect what is no sequence as it is, and each sentence without padding, alike in any batch."""

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.data.modality import TOKENS
 from cutlayer.data.parts import deal
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.data.stored import Stored
+from cutlayer.sequences import PAD
 from cutlayer.spec import TensorSpec
 from cutlayer.tensors import random_batch
 
@@ -40,7 +42,9 @@ class NamedNoise:
 
     def __getitem__(self, place: int, /) -> NDArray[Any]:
         # Not a scalar, which has no batch of its own.
-        return random_batch(self._inputs, 1, [self._seed, place]).reshape(self.shape)
+        drawn = random_batch(self._inputs, 1, [self._seed, place]).reshape(self.shape)
+        # In a sentence, padding would be no token.
+        return np.maximum(drawn, PAD + 1) if [*self._inputs] == [TOKENS] else drawn
 
 
 def load(

@@ -107,8 +107,10 @@ class Tokenizer:
         opened.no_truncation()
         whole = np.full((len(encoded), length), PAD, np.int64)
         for row, one in zip(whole, encoded, strict=True):
-            own = one.ids[:length]
-            row[: len(own)] = np.array(own, np.int64) + self.shift
+            own = np.array(one.ids[:length], np.int64) + self.shift
+            # Who types the name of padding has said nothing, and nothing may stand for no token inside a sentence.
+            own = own[own != PAD]
+            row[: len(own)] = own
         return whole
 
     def read(self, ids: NDArray[np.integer]) -> str:

@@ -56,6 +56,12 @@ def test_the_tokens_are_those_of_the_model_and_as_many_as_are_asked_for(mine):
     assert data.notes == (f"24 of 24 sentences of {data.name} are cut off after 6 tokens.",)
 
 
+def test_who_types_the_name_of_padding_has_said_nothing():
+    tokenizer = Tokenizer(counted(["the patient has a fever"]), "here")
+    assert tokenizer.ids(["[PAD] the [PAD] fever"], 6).tolist() == tokenizer.ids(["the fever"], 6).tolist()
+    assert (tokenizer.ids(["the fever"], 6)[0] > 0).tolist() == [True, True, False, False, False, False]
+
+
 def test_a_file_is_data_by_its_name_alone():
     assert DATASETS.is_path("mine.txt")
     assert DATASETS.is_path("mine.csv")

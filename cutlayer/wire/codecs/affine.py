@@ -37,6 +37,11 @@ class Affine(Codec):
         self.per = per
 
     @property
+    def keeps_rows(self) -> bool:  # type: ignore[override]
+        """Whether each row has a low and a step of its own."""
+        return self.per == "channel"
+
+    @property
     def greatest(self) -> int:
         """The greatest level; the least is 0."""
         return (1 << self.bits) - 1

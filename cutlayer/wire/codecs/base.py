@@ -82,6 +82,9 @@ class Codec:
     sends_zeros = False
     """Whether the codec leaves zeros in place of values, so that their positions are a message of their own."""
 
+    keeps_rows = False
+    """Whether each row of a sequence ``(N, T, width)`` is encoded by itself, and one of zeros arrives as it is."""
+
     copies_bytes = True
     """Whether a decoded array takes memory beside that of the bytes."""
 

@@ -16,6 +16,7 @@ class BFloat16(Codec):
 
     name = "bf16"
     datatypes = ("BF16",)
+    keeps_rows = True
 
     def encode(self, array: NDArray[Any]) -> Encoded:
         """Encode the array as bfloat16, rounded to nearest, ties to even."""

@@ -23,6 +23,7 @@ class Float16(Codec):
 
     name = "fp16"
     datatypes = ("FP16",)
+    keeps_rows = True
 
     def encode(self, array: NDArray[Any]) -> Encoded:
         """Encode the array as half floats, rounded to nearest, ties to even."""

@@ -40,6 +40,11 @@ class Packed(Codec):
         """Parameters of the codec; packings have none."""
         return self.codec.parameters
 
+    @property
+    def keeps_rows(self) -> bool:  # type: ignore[override]
+        """As the codec; packings lose nothing."""
+        return self.codec.keeps_rows
+
     def encode(self, array: NDArray[Any]) -> Encoded:
         """Encode the array and pack its bytes."""
         encoded = self.codec.encode(array)

@@ -17,6 +17,7 @@ class Raw(Codec):
 
     name = "raw"
     datatypes = DATATYPES
+    keeps_rows = True
     copies_bytes = False
     _PARAMETERS = MappingProxyType({"codec": name})
 
