@@ -84,7 +84,7 @@ def _with_interval(share: Estimate) -> str:
 
 def load_data(
     source: str | Path | NDArray[Any], labels: NDArray[Any] | None = None, *, shape: Sequence[int] | None = None,
-    seed: int = 0, root: Path | str | None = None,
+    seed: int = 0, root: Path | str | None = None, model: str | None = None,
 ) -> Splits:  # fmt: skip
     """Read a data set, or take arrays, and deal them out to four parts: train, auxiliary, private and test.
 
@@ -94,9 +94,11 @@ def load_data(
         source: A name from ``cutlayer list datasets``; the path of a folder of images, or of an .npz or .npy file; or
             images, ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``, uint8, uint16, or floating point in [0, 1].
         labels: ``(N,)``, the classes of the images, 0 and up, or strings; only with images.
-        shape: ``(C, H, W)`` to which images of a path, or in an array, are resized and cropped.
+        shape: ``(C, H, W)`` to which images of a path, or in an array, are resized and cropped; the greatest number of
+            tokens of a sentence, ``(T,)``.
         seed: Decides which sample goes to which part.
         root: Folder of the original files; the environment variable CUTLAYER_DATA or ``data`` if left out.
+        model: A language model in a folder, ``hf/FOLDER``, whose tokenizer makes tokens of text.
 
     Raises:
         ConfigError: The name is unknown.
@@ -109,8 +111,17 @@ def load_data(
         data = from_arrays(source, labels, seed, wanted)
     else:
         from cutlayer.data.load import load
+        from cutlayer.models.text_folder import open_folder
+        from cutlayer.own import in_folder
 
-        data = load(str(source), root, seed, shape=wanted)
+        place = in_folder(model or "")
+        if model and not place:
+            raise ConfigError(f"model is {model!r:.80}; a language model in a folder, such as hf/FOLDER, has tokens.")
+        spoken = open_folder(place) if place else None
+        data = load(
+            str(source), root, seed, shape=wanted, otherwise=spoken.input.shape if spoken else None,
+            tokenizer=spoken.tokenizer if spoken else None,
+        )  # fmt: skip
     for note in data.notes:
         say(f"note: {note}")
     return data

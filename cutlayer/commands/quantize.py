@@ -73,7 +73,7 @@ def _quantize(
     if name == RANDOM:
         splits = load_inputs(manifest.data_inputs, seed)
     else:
-        splits = open_data(name, data_root, seed, shape=manifest.input.shape)
+        splits = open_data(name, data_root, seed, shape=manifest.input.shape, tokenizer=float32.tokenizer)
         if splits.input.shape != manifest.input.shape:
             raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
     (train, faults), (test, more) = splits.train.first_readable(calibrate), splits.test.first_readable(count)

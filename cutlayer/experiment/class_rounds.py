@@ -19,6 +19,7 @@ from cutlayer.data.withheld import ClassData, withheld
 from cutlayer.deployment.training import in_process
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.models.kept import Say, remembered
+from cutlayer.models.text_folder import tokenizer_of
 from cutlayer.protocols import plan as plans
 from cutlayer.protocols.draws import Role, generator
 from cutlayer.protocols.events import Event
@@ -107,5 +108,7 @@ def recorded(
         except RuntimeError as error:
             raise DataError(f"{folder} was recorded for another model than its plan names: {error}") from None
         networks.append(network.eval().requires_grad_(False))
-    data = withheld(open_data(plan.data, data_root, plan.seed, shape=setup.input.shape).loaded())
+    data = withheld(
+        open_data(plan.data, data_root, plan.seed, shape=setup.input.shape, tokenizer=tokenizer_of(plan.model)).loaded()
+    )
     return data, tuple(networks)

@@ -22,6 +22,7 @@ from cutlayer.data.splits import Splits
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.experiment.gradient_plan import Attacker
 from cutlayer.experiment.gradients import attacked, view
+from cutlayer.models.text_folder import tokenizer_of
 from cutlayer.privacy.identification import CANDIDATES
 from cutlayer.protocols import plan as plans
 from cutlayer.protocols.plan import Optimizer, TrainingPlan
@@ -153,7 +154,7 @@ def _load(model: nn.Module, weights: Mapping[str, NDArray[Any]]) -> None:
 def _data(setup: Setup, data_root: Path | None) -> Splits:
     """The samples of the attacker, and candidates that are no client's."""
     plan = setup.plan
-    data = open_data(plan.data, data_root, plan.seed, shape=setup.input.shape)
+    data = open_data(plan.data, data_root, plan.seed, shape=setup.input.shape, tokenizer=tokenizer_of(plan.model))
     auxiliary, private = (
         part.take(n).loaded()[0] for part, n in ((data.auxiliary, AUXILIARY), (data.private, CANDIDATES))
     )

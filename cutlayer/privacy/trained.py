@@ -15,6 +15,7 @@ from cutlayer.attacks.view import Access
 from cutlayer.data.load import open_data
 from cutlayer.data.modality import IMAGE
 from cutlayer.models.halves import split
+from cutlayer.models.text_folder import tokenizer_of
 from cutlayer.privacy.score import score
 from cutlayer.privacy.view import oracle, view
 from cutlayer.protocols.draws import Role, generator
@@ -42,7 +43,7 @@ def leakage(setup: Setup, models: Mapping[int, Path], data_root: Path | None) ->
         One for each round; none where nothing is sent that a sample could be rebuilt from, or samples are no images.
     """
     plan = setup.plan
-    data = open_data(plan.data, data_root, plan.seed, shape=setup.input.shape)
+    data = open_data(plan.data, data_root, plan.seed, shape=setup.input.shape, tokenizer=tokenizer_of(plan.model))
     if plan.row.tail == "none" or data.modality is not IMAGE:
         return ()
     auxiliary, private = (

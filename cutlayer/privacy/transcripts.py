@@ -25,6 +25,7 @@ from cutlayer.data.load import open_data
 from cutlayer.data.modality import IMAGE
 from cutlayer.errors import ConfigError, DataError, WithheldError
 from cutlayer.metrics.image import mse, ssim
+from cutlayer.models.text_folder import tokenizer_of
 from cutlayer.protocols.cutting import pieces
 from cutlayer.protocols.schedule import batches
 from cutlayer.protocols.setup import Setup
@@ -220,7 +221,7 @@ def _view(
             raise WithheldError("It chooses the gradients while it trains; cutlayer.cloud.training.attacking runs it.")
         if plan.row.u_shaped and attack.task:
             raise WithheldError("It needs the loss, whose layers the clients keep in a U-shaped plan.")
-    data = open_data(plan.data, data_root, plan.seed, shape=setup.input.shape)
+    data = open_data(plan.data, data_root, plan.seed, shape=setup.input.shape, tokenizer=tokenizer_of(plan.model))
     if data.modality is not IMAGE:
         raise WithheldError(f"It rebuilds images, and {data.name} has none.")
     auxiliary, _ = data.auxiliary.take(AUXILIARY).loaded()

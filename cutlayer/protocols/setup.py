@@ -16,6 +16,7 @@ from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
 from cutlayer.models.group_norm import without_batch_norm
 from cutlayer.models.halves import split
+from cutlayer.models.text_folder import tokenizer_of
 from cutlayer.protocols.draws import Role, drawing, generator
 from cutlayer.protocols.plan import TrainingPlan
 from cutlayer.protocols.update_defense import update_defense
@@ -75,7 +76,8 @@ def prepare(plan: TrainingPlan, root: Path | None = None) -> Setup:
     shape = input_shape(plan.input) if plan.input else None
     preferred = MODELS.options(plan.model).get("input")
     otherwise = preferred.default.shape if preferred and isinstance(preferred.default, TensorSpec) else None
-    data = open_data(plan.data, root, plan.seed, shape=shape, otherwise=otherwise)
+    tokenizer = tokenizer_of(plan.model)
+    data = open_data(plan.data, root, plan.seed, shape=shape, otherwise=otherwise, tokenizer=tokenizer)
     if shape and data.input.shape != shape:
         raise other_size(data, plan.input, "input")
     train, (test, _) = _first(data, "train", plan.samples), _first(data, "test", plan.test).loaded()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import cutlayer
 from cutlayer.commands.models import split as split_command
 from cutlayer.data.load import load
 from cutlayer.data.text import Tokenizer
@@ -103,3 +104,12 @@ def test_the_attackers_sentences_are_tokens_of_the_model_too(folder, mine):
     read = Tokenizer((folder / "tokenizer.json").read_text(), "here")
     assert data.auxiliary.inputs.max() < read.size
     assert data.auxiliary.inputs.shape[1] == data.input.shape[0]
+
+
+def test_text_is_read_in_python_with_the_tokens_of_a_model(folder, mine):
+    data = cutlayer.load_data(mine, model=f"hf/{folder}")
+    assert data.tokenizer == (folder / "tokenizer.json").read_text()
+    assert cutlayer.load_data(mine, model=f"hf/{folder}", shape=(5,)).input.shape == (5,)
+    assert cutlayer.cuts(f"hf/{folder}", data)[1].name == "layer1"
+    with pytest.raises(ConfigError, match="a language model in a folder, such as hf/FOLDER, has tokens"):
+        cutlayer.load_data(mine, model="resnet20")
