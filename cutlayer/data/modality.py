@@ -92,12 +92,24 @@ def _row_spec(n: int) -> TensorSpec:
 
 
 def _usual_row(rows: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
-    """The most frequent word and the median of each column; the mean row where the columns are not known."""
-    usual: NDArray[Any] = np.median(rows, axis=0).astype(rows.dtype) if columns else rows.mean(axis=0)
-    for part in (slice(column.first, column.stop) for column in columns if column.words):
-        counts = rows[:, part].sum(0)
-        usual[part] = np.arange(len(counts)) == counts.argmax()
+    """What is right most often in each column: a word, or a number by its tolerance; the mean row without columns."""
+    usual: NDArray[Any] = rows.mean(axis=0)
+    for column in columns:
+        part = slice(column.first, column.stop)
+        if column.words:
+            counts = rows[:, part].sum(0)
+            usual[part] = np.arange(len(counts)) == counts.argmax()
+        else:
+            reach = 2 * column.tolerance / ((column.high - column.low) or 1)
+            usual[part] = _usual_number(np.sort(rows[:, column.first]), reach * (1 - 1e-5))
     return usual
+
+
+def _usual_number(numbers: NDArray[Any], reach: float) -> float:
+    """The middle of the stretch of this length that holds most of the numbers, which are in ascending order."""
+    last = np.searchsorted(numbers, numbers + reach, side="right") - 1
+    first = int((last - np.arange(len(numbers))).argmax())
+    return float(numbers[first] + numbers[last[first]]) / 2
 
 
 def table(columns: tuple[Column, ...]) -> Modality:

@@ -70,7 +70,7 @@ class ColumnRecord:
     Attributes:
         name: Name of the column.
         right: The share of the rows in which the attack is right.
-        guessed: The share of the rows in which the usual word, or the median, is right.
+        guessed: The share of the rows in which the floor is right, which sees nothing.
     """
 
     name: str

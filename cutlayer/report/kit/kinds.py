@@ -82,7 +82,7 @@ SENTENCE = Kind(
 ROW = Kind(
     "row", "rows", "rows", "device", "to which class the row belongs", "work out the row from them",
     saw="What the device held", rebuilds="What the server works out",
-    guess="the most frequent word or the median in every column", exact="every column right",
+    guess="the most frequent word or number in every column", exact="every column right",
     error="by the share of columns that are wrong",
     apart="the columns of a row that guessing gets wrong",
     furthest="works out the greatest share of its columns",
