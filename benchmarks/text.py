@@ -13,7 +13,7 @@ those of the whole model; here that is computed in one process, by the device's 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,12 @@ def cosine(split: SplitFolder, ids: Ids) -> float:
     return float(torch.nn.functional.cosine_similarity(behind, whole).mean())
 
 
-def undefended(rows: Sequence[Row]) -> str:
+def undefended(rows: Mapping[int, Row]) -> str:
     """The table of the layers."""
     head = ["LAYER", "TOKENS READ", "BY", "SENTENCES", *map(str.upper, FLOORS), "ATTACK", "ACCURACY", "SENT"]
     stages = ["HEAD", "NETWORK", "TAIL", "REQUEST"]
     lines = []
-    for number, row in enumerate(rows, 1):
+    for layer, row in rows.items():
         worst = row.worst()
         cells = [share(worst), worst.attack, share(worst, "exact"), *(share(row.by(name)) for name in FLOORS)]
         cells += [f"{worst.fit_s + worst.invert_s:.1f} s", f"{row.result.utility.accuracy.value:.1%}"]
@@ -127,7 +127,7 @@ def undefended(rows: Sequence[Row]) -> str:
         for stage in stages:
             each = [cost.end_to_end if stage == "REQUEST" else cost.stages[stage.lower()] for cost in row.result.cost]
             cells.append(" / ".join(f"{(one['p50'] or 0) / 1e6:.2f}" for one in each))
-        lines.append([str(number), *cells])
+        lines.append([str(layer), *cells])
     return columns([*head, *(f"{stage}, MS" for stage in stages)], lines, rule=True)
 
 
@@ -166,7 +166,7 @@ def main() -> None:
     rows = {
         layer: row(model, f"layer{layer}", options, ids) for layer in sorted({*options.layers, *options.noise_layers})
     }
-    print(undefended([rows[layer] for layer in options.layers]))
+    print(undefended({layer: rows[layer] for layer in options.layers}))
     print(
         f"n = {options.private} sentences; times are medians of {options.requests} requests over ZeroMQ / gRPC; "
         "intervals of 95 %."
