@@ -41,6 +41,11 @@ class TensorSpec:
         """Whether one sample is a sequence of the ids of tokens, of which `shape` states the greatest length."""
         return self.dtype == "int64" and len(self.shape) == 1
 
+    @property
+    def described(self) -> str:
+        """The shape, and whether the numbers are ids of tokens, for messages."""
+        return f"{self} ids of tokens" if self.is_tokens else str(self)
+
     def __str__(self) -> str:
         return "x".join(map(str, self.shape))
 

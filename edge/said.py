@@ -48,6 +48,8 @@ class Said:
         self._tokenizer, self._length = tokenizer, length
         self._texts: Iterator[str] = iter(texts) if texts else _lines()
         self.total: int | None = len(texts) or None
+        for text in texts:
+            self._check(text)
         self.skipped, self.due, self.note = 0, "", ""
         self._cut = 0
 
@@ -67,11 +69,15 @@ class Said:
     def close(self) -> None:
         """See `Frames`."""
 
+    def _check(self, text: str) -> None:
+        """Refuse what says nothing, before anything was sent where it is known by then."""
+        if not {*self._tokenizer.ids([text], self._length).ravel().tolist()} - {PAD, *self._tokenizer.marks}:
+            raise DataError(f"The sentence {text!r:.80} has no token; write words.")
+
     def _ids(self, text: str) -> NDArray[np.int64]:
         ids = self._tokenizer.ids([text], self._length + 1)
         n = int(lengths(ids)[0])
-        if not {*ids.ravel().tolist()} - {PAD, *self._tokenizer.marks}:
-            raise DataError(f"The sentence {text!r:.80} has no token; write words.")
+        self._check(text)
         if n > self._length:
             self._cut += 1
             which = "1 sentence was" if self._cut == 1 else f"{self._cut:,} sentences were"

@@ -308,10 +308,10 @@ def _splits(data: Splits | str | None, split: SplitFolder, root: Path | None, se
             f"A request of this split is made of {', '.join(manifest.data_inputs)}, and {splits.name} has images; send "
             f"random inputs with --data {RANDOM}, or your own through the Python interface."
         )
-    if splits.input.shape != manifest.input.shape:
+    if (splits.input.shape, splits.input.is_tokens) != (manifest.input.shape, manifest.input.is_tokens):
         raise SplitError(
-            f"The images of {splits.name} are {splits.input}, but the head takes {manifest.input}; choose another "
-            "data set with --data."
+            f"The {splits.modality.one[1]} of {splits.name} are {splits.input.described}, but the head takes "
+            f"{manifest.input.described}; choose another data set with --data."
         )
     if manifest.sequence and manifest.classes != len(splits.classes):
         # A vector, or the next token, is no class.

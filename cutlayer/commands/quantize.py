@@ -74,8 +74,11 @@ def _quantize(
         splits = load_inputs(manifest.data_inputs, seed)
     else:
         splits = open_data(name, data_root, seed, shape=manifest.input.shape, tokenizer=float32.tokenizer)
-        if splits.input.shape != manifest.input.shape:
-            raise ConfigError(f"The images of {name} are {splits.input}, and the head takes {manifest.input}.")
+        if (splits.input.shape, splits.input.is_tokens) != (manifest.input.shape, manifest.input.is_tokens):
+            raise ConfigError(
+                f"The {splits.modality.one[1]} of {name} are {splits.input.described}, and the head takes "
+                f"{manifest.input.described}; choose another data set with --data."
+            )
     (train, faults), (test, more) = splits.train.first_readable(calibrate), splits.test.first_readable(count)
     for note in (*splits.notes, *([unreadable([*faults, *more])] if faults or more else [])):
         say(note)
@@ -84,5 +87,5 @@ def _quantize(
     images, test = train.inputs, test.loaded()[0]
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     what = f"{MODELS.label(manifest.model)} cut at {manifest.cut}"
-    tell(f"{out}: {what}, head in int8, calibrated on {len(images)} images of {DATASETS.label(name)}")
+    tell(f"{out}: {what}, head in int8, calibrated on {len(images)} {splits.modality.one[1]} of {DATASETS.label(name)}")
     tell_lines(compare(float32, open_split(out), test.inputs, test.labels, threads=threads))

@@ -72,7 +72,7 @@ def quantize_head(head: Path, manifest: Manifest, images: NDArray[Any], path: Pa
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    takes = {"image": manifest.input} if manifest.ends is None else manifest.ends.head
+    takes = manifest.data_inputs if manifest.ends is None else manifest.ends.head
 
     def inputs(sample: NDArray[Any]) -> dict[str, NDArray[Any]]:
         tensors = parts(sample, next(iter(data)))

@@ -3,6 +3,7 @@
 import io
 import sys
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from cutlayer.data.load import load
 from cutlayer.edge.frames import Frame, Sent
 from cutlayer.edge.said import Said, in_words
 from cutlayer.edge.send import send
-from cutlayer.errors import ConfigError, DataError
+from cutlayer.errors import ConfigError, DataError, SplitError
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import listen
 from tests.text_split import write_text_split
@@ -76,9 +77,20 @@ def test_an_answer_that_is_no_class_is_a_vector_or_the_next_token(split, monkeyp
     assert say(frame, logits).startswith(f"1 token: next {load('documentation').words[7]}, ")
 
 
+def test_data_of_another_kind_are_refused_by_their_kind_before_anything_is_sent(split, tmp_path):
+    write_split(tmp_path / "images")
+    sentences = replace(load("documentation"), name="mine")
+    with pytest.raises(SplitError, match=r"The sentences of mine are 32 ids of tokens, but the head takes \dx"):
+        send(tmp_path / "images", "grpc://127.0.0.1:1", data=sentences)
+    with pytest.raises(SplitError, match=r"The images of digits are 1x8x8, but the head takes 32 ids of tokens"):
+        send(split.path, "grpc://127.0.0.1:1", data=load("digits"))
+
+
 def test_what_is_no_sentence_is_refused(split, tmp_path):
     with pytest.raises(DataError, match=r"The sentence '  ' has no token; write words"):
-        Said(split, ["  "]).take(0)
+        Said(split, [SENTENCES[0], "  "])
+    with pytest.raises(DataError, match=r"has no token"):
+        Said(split, ["[PAD] [PAD]"])
     write_split(tmp_path / "images")
     with pytest.raises(DataError, match=r"images takes no sentences, or has no tokenizer; leave out --text"):
         Said(open_split(tmp_path / "images"), SENTENCES)

@@ -6,11 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
+from cutlayer.data.load import load
 from cutlayer.errors import SplitError
 from cutlayer.onnx.int8 import QUANTIZED, quantize_head
 from cutlayer.profile.int8_effect import Effect, compare
 from cutlayer.split_folder import open_split
 from tests.onnx.onnx_models import chain, run, split_onnx, write
+from tests.text_split import write_text_split
 
 
 def images(n, seed=0):
@@ -47,6 +49,14 @@ def test_a_head_in_int8_is_near_the_one_in_float32(split, tmp_path, capfd, caplo
     assert scales["k1_scale"] == [4], "one scale for each channel"
     x = images(5, seed=1)
     exact, near = run(split / "head.onnx", x), run(tmp_path / "int8/head.onnx", x)
+    assert 0 < np.linalg.norm(near - exact) < 0.05 * np.linalg.norm(exact)
+
+
+def test_a_head_of_sentences_is_calibrated_on_sentences(tmp_path):
+    write_text_split(tmp_path / "split")
+    sentences = load("documentation").train.inputs[:20]
+    quantized(tmp_path / "split", sentences, tmp_path / "int8")
+    exact, near = (open_split(tmp_path / name).head()(sentences) for name in ("split", "int8"))
     assert 0 < np.linalg.norm(near - exact) < 0.05 * np.linalg.norm(exact)
 
 
