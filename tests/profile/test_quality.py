@@ -33,7 +33,7 @@ def test_accuracy_is_that_of_the_codec(tmp_path, splits):
 
 
 def test_leakage_is_the_worst_of_the_attacks_and_a_defense_lowers_it(tmp_path, splits, monkeypatch):
-    monkeypatch.setattr(quality, "ATTACKS", {"ridge": {}, "nearest": {}})
+    monkeypatch.setattr(quality, "ATTACKS", {"image": {"ridge": {}, "nearest": {}}})
     without = quality.leakage(candidate(tmp_path / "bare"), ["raw"], splits, 0, lambda _: None)["relu", "raw"]
     bare = without.leakage
     noise = {"name": "gaussian-noise", "sigma": 10.0}
@@ -48,7 +48,7 @@ def test_leakage_is_the_worst_of_the_attacks_and_a_defense_lowers_it(tmp_path, s
 
 
 def test_identified_is_the_worst_of_the_watch_list_and_the_pixels(tmp_path, splits, monkeypatch):
-    monkeypatch.setattr(quality, "ATTACKS", {"nearest": {}})
+    monkeypatch.setattr(quality, "ATTACKS", {"image": {"nearest": {}}})
     split = candidate(tmp_path / "bare")
     found = quality.leakage(split, ["raw"], splits, 0, lambda _: None)["relu", "raw"].identified
     assert (found.attack, found.how, found.candidates, found.n, found.value) == ("watch-list", "watch list", 40, 40, 1)
