@@ -126,10 +126,15 @@ def check_rebuild(attacks: Sequence[Named], data: Splits) -> None:
     for named in attacks:
         chosen = ATTACKS.make(named.name, **named.options)
         if part := next((part for part in chosen.parts if kind not in part.rebuilds), None):
-            able = ", ".join(name for name in ATTACKS if kind in ATTACKS.load(name).rebuilds)
-            why = "does not rebuild" if part is chosen else f"begins with {type(part).__name__}, which does not rebuild"
+            able = ", ".join(name for name in ATTACKS if all(kind in one.rebuilds for one in ATTACKS.make(name).parts))
+            why, instead = "does not rebuild", "choose from"
+            if part is not chosen:
+                why, instead = (
+                    f"begins with {type(part).__name__}, which does not rebuild",
+                    "begin with, or choose from",
+                )
             raise ConfigError(
-                f"The attack {named.label} {why} {data.modality.one[1]}, which {data.name} has; choose from {able}."
+                f"The attack {named.label} {why} {data.modality.one[1]}, which {data.name} has; {instead} {able}."
             )
 
 

@@ -79,8 +79,11 @@ def test_the_terminal_and_the_page_say_how_often_each_column_is_read(runs):
 
 def test_an_attack_that_begins_with_one_of_pictures_is_refused(tmp_path):
     experiments = plan.parse(tomllib.loads(PLAN.replace('attack = "ridge"', 'attack = "decoder"')))
-    with pytest.raises(ConfigError, match="begins with Decoder, which does not rebuild rows"):
+    with pytest.raises(ConfigError, match="begins with Decoder, which does not rebuild rows") as refused:
         run_all(experiments, tmp_path, resume=True, data_root=None, say=lambda _: None)
+    offered = str(refused.value).partition("choose from ")[2].rstrip(".").split(", ")
+    assert {"ridge", "table-search"} <= set(offered)
+    assert not {"decoder", "ensemble", "map"} & set(offered)
 
 
 @pytest.mark.parametrize("kind", ["image", "table", "tokens"])
@@ -96,6 +99,7 @@ def test_an_audit_of_a_table_tries_what_takes_rows_alone(runs):
     subject = Subject(split, deployed(split), "raw", 1, foreign=False, kind="table")
     tried = [entry for entry in ladder(subject, [Named("watch-list", {})]) if isinstance(entry, Named)]
     assert {"marginal", "ridge", "table-decoder", "table-search"} <= {entry.name for entry in tried}
+    assert "ensemble" not in {entry.name for entry in tried}  # it begins with a decoder of images
     for entry in tried:
         assert all("table" in part.rebuilds for part in ATTACKS.make(entry.name, **entry.options).parts)
 
