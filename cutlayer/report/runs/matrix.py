@@ -52,12 +52,12 @@ def matrix(group: Group) -> Html | None:
 
 def leaked_by(setting: Setting) -> dict[str, Estimate]:
     """The leakage gain of each attack, on the deployment where it gets most."""
-    return _most((attack.label, attack.leakage_gain) for attack in setting.attacks)
+    return most((attack.label, attack.leakage_gain) for attack in setting.attacks)
 
 
 def identified_by(setting: Setting) -> dict[str, Estimate]:
     """How often each attack identifies, on the deployment and in the way by which it does so most."""
-    return _most((found.label, found.top_1) for found in setting.identification)
+    return most((found.label, found.top_1) for found in setting.identification)
 
 
 def columns_of(group: Group, read: Callable[[Setting], Cells]) -> list[str]:
@@ -71,12 +71,13 @@ def worst_of(cells: Cells) -> str | None:
     return max(known, key=lambda label: known[label], default=None)
 
 
-def _most(found: Iterable[tuple[str, Estimate]]) -> dict[str, Estimate]:
-    most: dict[str, Estimate] = {}
+def most(found: Iterable[tuple[str, Estimate]]) -> dict[str, Estimate]:
+    """Of the estimates with one label the greatest, such as those of several deployments."""
+    greatest: dict[str, Estimate] = {}
     for label, estimate in found:
-        if label not in most or not most[label].value >= estimate.value:
-            most[label] = estimate
-    return most
+        if label not in greatest or not greatest[label].value >= estimate.value:
+            greatest[label] = estimate
+    return greatest
 
 
 def _table(group: Group, title: str, cells: Mapping[str, Cells], scale: Scale) -> Html:

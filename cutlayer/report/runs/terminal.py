@@ -26,6 +26,7 @@ from cutlayer.report.runs import by_column, ceilings, conditions, probes
 from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.identified import about, among, how
+from cutlayer.report.runs.matrix import leaked_by, most
 from cutlayer.report.runs.settings import Setting
 
 _table = partial(columns, width=WIDTH, rule=True)
@@ -173,20 +174,32 @@ def _flag_counts(group: Group) -> str:
 
 
 def _attacks(group: Group) -> list[str]:
-    """Leakage gain of each attack under each defense, on the first deployment, and what share it identifies."""
+    """Leakage gain of each attack under each defense, where it gets most, and what share it identifies."""
     of_settings = [setting.attacks for setting in group.settings]
     failed = [setting.failed for setting in group.settings]
     attacks = {a.label: access_name(a.access) for rows in of_settings for a in rows}
     attacks |= {a.label: access_name(a.access) for entries in failed for a in entries.values()}
-    # Of equal labels the first deployment comes last, so that its value stays.
-    gains = [{a.label: LEAKAGE_GAIN.value(a.leakage_gain.value) for a in reversed(rows)} for rows in of_settings]
+    gains = [
+        {label: LEAKAGE_GAIN.value(gain.value) for label, gain in leaked_by(setting).items()}
+        for setting in group.settings
+    ]
     cells = [dict.fromkeys(names, "failed") | found for names, found in zip(failed, gains, strict=True)]
     listed = [setting.identification for setting in group.settings]
-    shares = [{how(f, group.kind): IDENTIFIED.value(f.top_1.value) for f in reversed(found)} for found in listed]
+    shares = [
+        {
+            way: IDENTIFIED.value(top_1.value)
+            for way, top_1 in most((how(f, group.kind), f.top_1) for f in found).items()
+        }
+        for found in listed
+    ]
     ways = {how(f, group.kind): access_name(f.access) for found in listed for f in found}
+    several = any(len(setting.deployments) > 1 for setting in group.settings)
     return [
         *_by_attack("LEAKAGE BY ATTACK", attacks, cells, group),
         *_by_attack(f"IDENTIFIED AMONG {among(group).upper()}", ways, shares, group),
+        *[wrap("Of several deployments, each figure of an attack is that of the deployment where it gets most.")][
+            :several
+        ],
     ]
 
 

@@ -40,6 +40,25 @@ def test_long_names_and_many_defenses_stay_within_the_width(results):
     assert printed.count("LEAKAGE BY ATTACK") == 2
 
 
+def test_of_several_deployments_an_attack_has_the_figure_that_its_worst_case_has(results):
+    second = [a for a in results[0].privacy if a.label == "ridge"][-1]
+    assert second.deployment != results[0].privacy[0].deployment
+    more = replace(second, leakage_gain=replace(second.leakage_gain, value=0.913))
+    found = [f for f in results[0].identification if f.label == "ridge"][-1]
+    named = replace(found, top_1=replace(found.top_1, value=0.977))
+    swapped = replace(
+        results[0],
+        privacy=tuple(more if a is second else a for a in results[0].privacy),
+        identification=tuple(named if f is found else f for f in results[0].identification),
+    )
+    lines = [" ".join(line.split()) for line in text([swapped]).splitlines()]
+    assert "ridge black-box 91.3 %" in lines
+    assert "ridge, in pixels black-box 97.7 %" in lines
+    assert "that of the deployment where it gets most." in " ".join(lines)
+    one = replace(results[0], cost=results[0].cost[:1])
+    assert "where it gets most" not in text([one])
+
+
 def test_flags_are_named_or_their_absence_is(results):
     assert "! weaker-beats-stronger (gaussian-noise sigma=0.5): ridge beats white-box" in text(results[:2])
     assert "No red flags." in text(results[:1])
