@@ -62,8 +62,9 @@ class Modality:
         kept: The type in numpy in which reconstructions are kept.
         continuous: Whether an input can change by a little, so that a head has derivatives.
         columns: The columns of a table; none where the inputs are no rows, or nobody knows their columns.
-        marks: Ids of the tokens that the tokenizer itself puts at known places, such as a beginning and an end. Nobody
-            has to read these, and no metric counts them.
+        marks: Ids of the tokens that say nothing: those that the tokenizer itself puts at known places, such as a
+            beginning and an end, and that of a word outside the vocabulary, which nobody can read from it. A model
+            takes them as any other; no metric and no floor counts them.
     """
 
     name: str

@@ -92,10 +92,20 @@ class Tokenizer:
         """The ids that stand in each sentence at known places, such as its beginning: those of an empty text."""
         return tuple(int(i) + self.shift for i in self._opened.encode("").ids)
 
+    @cached_property
+    def unknown(self) -> int | None:
+        """The id that stands for each word outside the vocabulary; None where every text has tokens of its own."""
+        model = parse_json(self.text.encode())["model"] if self._stated else {}
+        named, number = model.get("unk_token"), model.get("unk_id")
+        if number is None:
+            number = next((i for i, word in self._stated.items() if word == named), None)
+        return int(number) + self.shift if isinstance(number, int) else None
+
     @property
     def modality(self) -> Modality:
         """The kind of inputs that this tokenizer makes."""
-        return tokens(len(self.words), self.marks)
+        unknown = () if self.unknown is None else (self.unknown,)
+        return tokens(len(self.words), tuple(dict.fromkeys((*self.marks, *unknown))))
 
     def ids(self, texts: Sequence[str], length: int) -> NDArray[np.int64]:
         """The ids of the tokens of each text, ``(N, length)``, padded; what is longer is cut off."""

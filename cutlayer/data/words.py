@@ -17,6 +17,8 @@ MOST_LETTERS = 40
 _MARK = re.compile(
     r"\[(CLS|SEP|PAD|MASK|BOS|EOS|unused\d+)\]|</?s>|<(pad|mask|bos|eos|cls|sep)>|<\|.*\|>", re.IGNORECASE
 )
+UNKNOWN = ("[UNK]", "<unk>")
+"""Names of the token that stands for each word outside a vocabulary."""
 _CONTINUES, _BEGINS = "##", ("\u0120", "\u2581")
 _USUAL = 0.05
 """Share of a vocabulary whose tokens begin with a sign by which that sign is known to begin words."""
@@ -34,6 +36,11 @@ class Piece(NamedTuple):
     text: str
     glued: bool
     says: bool
+
+    @property
+    def counts(self) -> bool:
+        """Whether it can be read: a mark and a word outside the vocabulary cannot."""
+        return self.says and self.text not in UNKNOWN
 
 
 def pieces(words: Sequence[str]) -> tuple[Piece, ...]:

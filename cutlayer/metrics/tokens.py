@@ -1,8 +1,8 @@
 """How much of a sentence was read: its tokens in their places, its parts in their order, and its meaning.
 
-An original holds `PAD` where nothing counts: behind its end, and in place of the marks that a tokenizer puts at known
-places (`cutlayer.data.modality.Modality.unmarked`). What arrives tells where a sentence ends, so that a reconstruction
-is compared in the places that count.
+An original holds `PAD` where nothing counts: behind its end, and in place of marks that a tokenizer puts at known
+places and of words outside its vocabulary (`cutlayer.data.modality.Modality.unmarked`). What arrives tells where a
+sentence ends, so that a reconstruction is compared in the places that count.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ def right_share(reconstructions: Tensor, originals: Tensor, *_: Tensor) -> Tenso
 
 
 def wrong_share(reconstructions: Tensor, originals: Tensor) -> Tensor:
-    """The share of the tokens of each original that are wrong, ``(N,)``."""
-    return 1 - right_share(reconstructions, originals)
+    """The share of the tokens of each original that are wrong, ``(N,)``; 0 where none of them counts."""
+    counted = originals != PAD
+    wrong = (reconstructions != originals) & counted
+    shares: Tensor = wrong.sum(1).float() / counted.sum(1).clamp(min=1)
+    return shares
 
 
 def exact(reconstructions: Tensor, originals: Tensor, *_: Tensor) -> Tensor:

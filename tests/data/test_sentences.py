@@ -1,5 +1,7 @@
 """Sentences of one's own, as a text file or as a table."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,26 @@ def test_a_text_in_another_encoding_is_refused(tmp_path):
 def test_sentences_have_no_size_of_an_image(mine):
     with pytest.raises(DataError, match="3x8x8 is no greatest length"):
         load(mine("mine.txt", "\n".join(TEXTS)), shape=(3, 8, 8))
+
+
+def test_a_word_outside_the_vocabulary_is_an_id_to_the_model_and_nothing_to_the_floor_and_the_metrics():
+    spoken = Tokenizer(counted([*TEXTS, "xyzzy . "]), "here")
+    ids = spoken.ids(["the quux patient", "quux quux quux"], 4)
+    unknown = spoken.words.index("[UNK]")
+    assert ids.tolist() == [[spoken.words.index("the"), unknown, spoken.words.index("patient"), 0], [unknown] * 3 + [0]]
+    assert spoken.modality.unmarked(ids)[:, 1].tolist() == [0, 0]
+    assert unknown not in spoken.modality.floor(ids)
+    assert spoken.modality.floor(ids)[0] in ids[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "unknown"),
+    [
+        ({"type": "BPE", "unk_token": "<unk>", "vocab": {"a": 0, "<unk>": 1}}, 2),  # all ids are greater by one
+        ({"type": "Unigram", "unk_id": 1, "vocab": [["<pad>", 0.0], ["<unk>", 0.0], ["a", -1.0]]}, 1),
+        ({"type": "BPE", "unk_token": None, "vocab": {"a": 0, "b": 1}}, None),
+        ({"type": "BPE", "vocab": {"a": 0, "b": 1}}, None),
+    ],
+)
+def test_the_file_of_a_tokenizer_says_which_token_stands_for_an_unknown_word(model, unknown):
+    assert Tokenizer(json.dumps({"model": model}), "here").unknown == unknown

@@ -77,7 +77,7 @@ def gains(rebuilt: Inputs, true: NDArray[Any]) -> NDArray[np.float64]:
     share of the mean input's error that a reconstruction removed.
     """
     if rebuilt.modality == TOKENS:
-        return shares(rebuilt.values, true)
+        return shares(rebuilt.values, true, rebuilt.legend.pieces)
     if rebuilt.legend.columns:
         right = [rightly(column, rebuilt.values, true) for column in rebuilt.legend.columns]
         found: NDArray[np.float64] = np.mean([columns for columns in right if columns is not None], axis=0)

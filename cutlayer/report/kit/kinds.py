@@ -77,7 +77,7 @@ SENTENCE = Kind(
     furthest="reads the greatest share of its tokens",
     compared="by tokens", shown="in words",
     reading="What is read wrongly is underlined. A token is a word, a sign or a part of a word; "
-    "‹?› is a word that the vocabulary does not know.",
+    "‹?› is a word that the vocabulary does not know: nobody can read it, and it does not count.",
 )  # fmt: skip
 ROW = Kind(
     "row", "rows", "rows", "device", "to which class the row belongs", "work out the row from them",

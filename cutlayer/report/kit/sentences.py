@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cutlayer.data.words import Piece
+from cutlayer.data.words import UNKNOWN, Piece
 from cutlayer.report.kit.markup import Html, el, small
 from cutlayer.sequences import PAD, lengths
 
@@ -17,21 +17,22 @@ MOST_TOKENS = 60
 """Tokens of a sentence that are shown."""
 NOTHING = "\N{EMPTY SET}"
 """Shown where an attack read no token in the place of one."""
-UNKNOWN, WHAT = ("[UNK]", "<unk>"), "‹?›"
-"""Names of the token of a word that the vocabulary does not know, and what is shown for it."""
+WHAT = "‹?›"
+"""Shown for a word that the vocabulary does not know."""
 _CLOSING, _OPENING = frozenset(".,;:!?)]}%"), frozenset("([{")
 
 
 class Token(NamedTuple):
-    """One token of what was read: its text, whether it follows without a space, and whether it is wrong."""
+    """One token of what was read: its text, whether it follows without a space, whether it is wrong, and counts."""
 
     text: str
     glued: bool
     wrong: bool
+    counts: bool
 
 
 class Reading(NamedTuple):
-    """A sentence as it is shown: its first tokens, the number of those that follow, and how many of all are right."""
+    """A sentence as it is shown: its first tokens, how many follow, and of the n that count how many are right."""
 
     tokens: list[Token]
     more: int
@@ -61,26 +62,33 @@ def sentences(
 
 
 def reading(ids: NDArray[Any], pieces: Mapping[int, Piece], truth: NDArray[Any] | None = None) -> Reading:
-    """One sentence, ``(T,)``, token by token, as far as the truth goes; marks such as [CLS] are left out."""
+    """One sentence, ``(T,)``, token by token, as far as the truth goes; marks such as [CLS] are left out.
+
+    In the place of a word outside the vocabulary there is nothing to read, so that `WHAT` stands there, right or wrong.
+    """
     held = ids if truth is None else truth
     tokens = list[Token]()
     for read, said in zip(ids[: int(lengths(held[None])[0])].tolist(), held.tolist(), strict=False):
         if (known := pieces.get(said)) is not None and not known.says:
             continue
+        counts = known is None or known.counts
+        if not counts:
+            read = said
         piece = pieces.get(read, Piece(f"#{read}", False, True))
         text = NOTHING if read == PAD else WHAT if piece.text in UNKNOWN else piece.text
         closes = text in _CLOSING or (bool(tokens) and tokens[-1].text in _OPENING and not tokens[-1].wrong)
         closes &= read == said  # what is wrong stands apart from what is right
         # A part of a word that is wrong goes on the word before it where a part of that belongs.
         goes_on = piece.glued and read != PAD and (read == said or known is None or known.glued)
-        tokens.append(Token(text, goes_on or closes, read != said))
-    right = sum(not token.wrong for token in tokens)
-    return Reading(tokens[:MOST_TOKENS], max(0, len(tokens) - MOST_TOKENS), right, len(tokens))
+        tokens.append(Token(text, goes_on or closes, read != said, counts))
+    right = sum(token.counts and not token.wrong for token in tokens)
+    n = sum(token.counts for token in tokens)
+    return Reading(tokens[:MOST_TOKENS], max(0, len(tokens) - MOST_TOKENS), right, n)
 
 
-def shares(ids: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+def shares(ids: NDArray[Any], truth: NDArray[Any], pieces: Mapping[int, Piece]) -> NDArray[np.float64]:
     """The share of the tokens of each sentence that were read rightly, ``(N, T)`` each, to ``(N,)``."""
-    counted = truth != PAD
+    counted = (truth != PAD) & ~np.isin(truth, [number for number, piece in pieces.items() if not piece.counts])
     found: NDArray[np.float64] = ((ids == truth) & counted).sum(1) / np.maximum(counted.sum(1), 1)
     return found
 

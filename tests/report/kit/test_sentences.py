@@ -67,4 +67,13 @@ def test_no_token_can_put_markup_into_the_page():
 def test_the_share_of_right_tokens_does_not_count_what_follows_the_end():
     read = SAID.copy()
     read[0, [1, 10]] = A, A
-    np.testing.assert_allclose(shares(read, SAID), [8 / 9])
+    np.testing.assert_allclose(shares(read, SAID, {}), [8 / 9])
+
+
+def test_a_word_outside_the_vocabulary_does_not_count_whatever_is_read_there():
+    said = SAID.copy()
+    said[0, [3, 4]] = UNK
+    read = said.copy()
+    read[0, [4, 8]] = A, A
+    assert text(sentences(read, [0], PIECES, "read", said)) == "reading ‹?› ‹?› (size) [a]|5 of 6 tokens right"
+    np.testing.assert_allclose(shares(read, said, PIECES), [5 / 6])
