@@ -201,7 +201,9 @@ def split(
     with told(say):
         if epochs:
             if not data.classes:
-                raise ConfigError(f"The images of {data.name} have no labels, which training needs; leave out epochs.")
+                raise ConfigError(
+                    f"The {data.modality.one[1]} of {data.name} have no labels, which training needs; leave out epochs."
+                )
             training.train(chosen, data.train, epochs=epochs, seed=seed)
         halves = copied(hardening.harden(halves, data, seed))
     manifest = folder.save(

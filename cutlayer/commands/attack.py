@@ -39,12 +39,12 @@ def attack(
     Args:
         split: The split folder that was served. One that the tap was not recorded for is refused.
         tap: Folder that `cutlayer cloud --tap` wrote.
-        data: A name from `cutlayer list datasets`, or the path of images: the attackers hold its auxiliary part. That
-            of the plan, or the one that the split was trained on, if left out.
+        data: A name from `cutlayer list datasets`, or the path of data of the kind: the attackers hold its auxiliary
+            part. That of the plan, or the one that the split was trained on, if left out.
         attacks: Names from `cutlayer list attacks`, such as ridge,decoder; those of the plan if left out, or
             without a plan a floor and quick ones, such as mean-image,nearest,ridge,decoder of images.
         plan: File of an experiment, such as runs/ID/experiment.toml, whose attacks with their options, data, seed,
-            access, vantage, codec and number of auxiliary images are taken where an option is left out.
+            access, vantage, codec and number of auxiliary inputs are taken where an option is left out.
         truth: What the requests carried, for the scores: the file of `cutlayer edge --record` or the record.npz of a
             run; or an .npz file with the inputs as x, in the order of the requests. Without it nothing is scored.
         access: What the attackers are granted of the head; white-box if neither an option nor a plan says less.
@@ -52,7 +52,7 @@ def attack(
         codec: The codec of the requests; what they say themselves if left out.
         releases: For a tap without a record: how many times the device sent the same inputs in the same order.
         count: Attack the first so many inputs; all if left out.
-        auxiliary: The first so many of the attackers' images; 0 for all.
+        auxiliary: The first so many of the attackers' own inputs; 0 for all.
         seed: Seed of the data's parts, the attackers and the intervals.
         out: Folder for the results.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.

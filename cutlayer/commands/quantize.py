@@ -83,7 +83,8 @@ def _quantize(
     for note in (*splits.notes, *([unreadable([*faults, *more])] if faults or more else [])):
         say(note)
     if not (len(train) and len(test)):
-        raise ConfigError(f"{name} has {len(train)} training and {len(test)} test images; one of each is needed.")
+        many = splits.modality.one[1]
+        raise ConfigError(f"{name} has {len(train)} training and {len(test)} test {many}; one of each is needed.")
     images, test = train.inputs, test.loaded()[0]
     float32.with_head(out, lambda path: quantize_head(float32.file(HEAD_ONNX), manifest, images, path))
     what = f"{MODELS.label(manifest.model)} cut at {manifest.cut}"

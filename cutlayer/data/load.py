@@ -77,8 +77,8 @@ def load(
 
 
 def other_size(splits: Splits, asked: object, option: str = "--input") -> ConfigError:
-    """The error for images that have a size of their own, and not the one that was asked for by an option or a key."""
-    text = f"The images of {splits.name} are {splits.input}, not {asked}; leave out {option}."
+    """The error for inputs that have a size of their own, and not the one that was asked for by an option or a key."""
+    text = f"The {splits.modality.one[1]} of {splits.name} are {splits.input}, not {asked}; leave out {option}."
     if not DATASETS.is_path(splits.name) and Path(splits.name).is_dir():
         text += f" For the folder {splits.name} instead of the data set of that name, write ./{splits.name}."
     return ConfigError(text)

@@ -129,7 +129,7 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
 
         begin_s = clock.now_s()
         model: fx.GraphModule = victim.train(experiment, data, _silent)
-        timed(f"training {experiment.model} on {len(data.train):,} images", begin_s)
+        timed(f"training {experiment.model} on {len(data.train):,} {data.modality.one[1]}", begin_s)
 
         begin_s = clock.now_s()
         victim.export(experiment, model, data, Path(work) / "split", _silent)

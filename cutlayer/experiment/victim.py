@@ -78,8 +78,8 @@ def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
         )
     if not data.classes:
         raise ConfigError(
-            f"The images of {data.name} have no classes, which a model is trained on: put the images of each class "
-            "into a folder of its own, or store labels as y beside x."
+            f"The {data.modality.one[1]} of {data.name} have no classes, which a model is trained on: put the images "
+            "of each class into a folder of its own, or store labels as y beside x."
         )
     return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed, experiment.start)
 

@@ -39,7 +39,8 @@ def measure_emulated(
     shaping = [network for network in networks if network.shapes]
     through = ", ".join(network.name for network in shaping)
     then = f", then up to {NETWORK_S:.0f} s through each of {through}" if shaping else ""
-    say(f"measuring {len(taken.candidates)} cuts and the whole model, each by itself{then}")
+    n = len(taken.candidates)
+    say(f"measuring {n} cut{'s'[: n > 1]} and the whole model, each by itself{then}")
     measure_all(taken, images, settings, say)
     say("the whole model on this device")
     taken.local = measure_local(taken.candidates[-1], images, settings)

@@ -47,7 +47,7 @@ class Effect:
         shares = (correct / max(self.n_labelled, 1) for correct in (self.float32_correct, self.int8_correct))
         accuracy = "accuracy {:.1%} in float32, {:.1%} in int8; ".format(*shares) if self.n_labelled else ""
         return (
-            f"{accuracy}the same answer to {self.agreed:,} of {self.n:,} images\n"
+            f"{accuracy}the same answer to {self.agreed:,} of {self.n:,} inputs\n"
             f"head p50 {before:.3f} ms in float32, {after:.3f} ms in int8: {self.gain:.2f} times as fast "
             f"(n = {len(self.int8_ns)} pairs, one image each)\n"
             f"{HEAD_ONNX} {self.float32_bytes:,} bytes in float32, {self.int8_bytes:,} in int8"

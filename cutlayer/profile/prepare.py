@@ -292,7 +292,7 @@ def _export(
     nodes = list(cut_nodes(module, spec))
     chosen = [cut.name for cut in pick([cut for cut, _ in nodes], cuts)]
     name = MODELS.label(model)
-    say(f"exporting {name} for {spec} images, to be cut at {len(chosen)} places")
+    say(f"exporting {name} for inputs of {spec}, to be cut at {len(chosen)} places")
     path = out / f"{name.replace('/', '-')}.onnx"
     export_named(module, {cut.name: node for cut, node in nodes if cut.name in chosen}, spec, path)
     return path, chosen, spec

@@ -145,7 +145,7 @@ def _data(name: str, plan: Plan, spec: TensorSpec | None, seed: int, say: Say) -
     for note in splits.notes:
         say(note)
     if plan.epochs and not splits.classes:
-        raise ConfigError(f"The images of {name} have no classes to train on; leave out --epochs.")
+        raise ConfigError(f"The {splits.modality.one[1]} of {name} have no classes to train on; leave out --epochs.")
     return splits
 
 
@@ -200,7 +200,7 @@ def _images(
     else:
         images = splits.test.inputs[:DATA_IMAGES]
     if len(inputs) > 1 or images.shape[1:] != input.shape:
-        raise SplitError(f"The images of {plan.data} are {splits and splits.input}, and the head takes {input}.")
+        raise SplitError(f"The inputs of {plan.data} are {splits and splits.input}, and the head takes {input}.")
     many = f"sentences of at most {input} tokens" if manifest.sequence else f"images of {input}"
     return images, f"{len(images)} {plan.data or 'random'} {many}, one at a time"
 
@@ -212,7 +212,7 @@ def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | 
     def train(model: nn.Module) -> None:
         from cutlayer import training
 
-        say(f"training {plan.model} on {len(splits.train):,} {DATASETS.label(splits.name)} images")
+        say(f"training {plan.model} on {len(splits.train):,} {DATASETS.label(splits.name)} {splits.modality.one[1]}")
         training.train(model, splits.train, seed=seed, epochs=plan.epochs)
 
     return train

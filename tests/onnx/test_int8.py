@@ -73,8 +73,8 @@ def test_what_is_compared(split, tmp_path):
 def test_the_gain_is_that_of_pairs():
     effect = Effect(np.array([20, 40, 90]), np.array([10, 10, 90]), 9, 8, 7, 10, 10, 400, 100)
     assert effect.gain == 2.0
-    assert "accuracy 90.0% in float32, 80.0% in int8; the same answer to 7 of 10 images" in str(effect)
-    assert str(replace(effect, n_labelled=0)).startswith("the same answer to 7 of 10 images")
+    assert "accuracy 90.0% in float32, 80.0% in int8; the same answer to 7 of 10 inputs" in str(effect)
+    assert str(replace(effect, n_labelled=0)).startswith("the same answer to 7 of 10 inputs")
 
 
 def test_the_same_images_give_the_same_folder(split, tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cutlayer.records.audit import BUDGET, AuditRecord
+from cutlayer.report.audit.verdict import numbers_sent
 from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, access_name
 
 VERSION = "1.0"
@@ -185,11 +186,10 @@ def _membership(record: AuditRecord) -> Answer:
 
 
 def _raw_outputs(record: AuditRecord) -> Answer:
-    numbers = "x".join(map(str, record.smashed))
     return Answer(
         IN_PART,
-        f"A split model sends an intermediate result, {numbers} numbers for each input, by design. What it tells of "
-        "the input is measured here; whether others than the server see it depends on the connection.",
+        f"A split model sends an intermediate result, {numbers_sent(record)} for each input, by design. What it "
+        "tells of the input is measured here; whether others than the server see it depends on the connection.",
         (("access", "who gets what"),),
     )
 

@@ -15,7 +15,7 @@ from cutlayer.records.audit import ACCESSES, BUDGET, RECORDED, AuditRecord, NotT
 from cutlayer.records.run import LEAST_CANDIDATES, Estimate
 from cutlayer.report.audit import aisvs
 from cutlayer.report.audit.aisvs import Requirement
-from cutlayer.report.audit.verdict import no_ceiling, ran, untried
+from cutlayer.report.audit.verdict import no_ceiling, numbers_sent, ran, untried
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.inputs import Inputs
 from cutlayer.report.kit.kinds import INPUT, PICTURE, kind_of
@@ -133,7 +133,7 @@ def _subject(record: AuditRecord, given: str) -> str:
     stated = f" It states: {facts(record.defense_facts)}." if record.defense_facts else ""
     version = f" (version {record.version})" if record.version else ""
     return (
-        f"Audited: the {given} {record.model}{version}, which sends {'x'.join(map(str, record.smashed))} numbers for "
+        f"Audited: the {given} {record.model}{version}, which sends {numbers_sent(record)} for "
         f"each input of {shape}, with {_defense(record)} and the codec {record.codec}.{stated} "
         f"{record.n:,} inputs were attacked{releases}: {on}. The attackers hold {record.auxiliary:,} inputs of "
         f"{record.data}. The attacker is the server. {record.access_says}"

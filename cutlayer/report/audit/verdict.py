@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from cutlayer.data.modality import TOKENS
 from cutlayer.progress import words
 from cutlayer.records.audit import ACCESSES, BUDGET, NO_ACCESS, UNBOUNDED, AuditRecord
 from cutlayer.records.run import WATCH_LIST, CeilingAt, IdentificationRecord
 from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, access_name
 
-FLOOR = "mean-image"
-"""The attack that looks at nothing."""
+FLOORS = frozenset(("mean-image", "marginal", "token-frequency"))
+"""The attacks that look at nothing, by the kinds of inputs."""
 MUCH = 0.5
 """Leakage gain, or share of inputs that are identified, from which on a split gives its inputs away."""
 
@@ -28,10 +29,10 @@ def untried(record: AuditRecord, access: str) -> str:
 
 
 def ran(record: AuditRecord, access: str) -> set[str]:
-    """Titles of the attacks that need an access and were scored, but for the one that looks at nothing."""
+    """Titles of the attacks that need an access and were scored, but for those that look at nothing."""
     tried = [(one.access, one.attack, one.label) for one in record.attacks]
     tried += [(one.access, one.attack, one.label) for one in record.identification]
-    return {label for needs, attack, label in tried if needs == access and attack != FLOOR}
+    return {label for needs, attack, label in tried if needs == access and attack not in FLOORS}
 
 
 def _left(record: AuditRecord) -> str:
@@ -110,3 +111,11 @@ def no_ceiling(record: AuditRecord) -> str:
         "density unknown": "the law of the noise is not known",
     }
     return why.get(record.ceiling.none, "it was not computed for so many releases")
+
+
+def numbers_sent(record: AuditRecord) -> str:
+    """How many numbers the head sends, in words; of sentences, which differ in length, as many for each token."""
+    shape = "x".join(map(str, record.smashed))
+    if record.modality == TOKENS and len(record.smashed) > 1 and record.smashed[:1] == record.input[:1]:
+        return f"at most {shape} numbers"
+    return f"{shape} numbers"

@@ -29,12 +29,18 @@ def columns(
         head: Titles of the columns.
         rows: Cells, as many in each row as there are titles.
         left: Columns that are aligned to the left; all other columns are aligned to the right.
-        width: Width of the table at most: the widest columns are shortened, see `shorter`. Not limited when None.
+        width: Width of the table at most: titles of two words that are wider than their cells take two lines, and then
+            the widest columns are shortened, see `shorter`. Not limited when None.
         rule: Whether a line is drawn below the titles.
     """
-    lines = [[shown(plain(cell), MOST_CELL) for cell in row] for row in [head, *rows]]
+    heads = [["", shown(plain(cell), MOST_CELL)] for cell in head]
+    body = [[shown(plain(cell), MOST_CELL) for cell in row] for row in rows]
+    gaps = 2 * (len(heads) - 1)
+    if width is not None:
+        _break(heads, body, width - gaps)
+    titles = [list(line) for line in zip(*heads, strict=True) if any(line)]
+    lines = [*titles, *body]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    gaps = 2 * (len(widths) - 1)
     while width is not None and sum(widths) + gaps > width and max(widths) > 6:
         widths[widths.index(max(widths))] -= 1
     shortened = [shorter(column, w) for column, w in zip(zip(*lines, strict=True), widths, strict=True)]
@@ -44,8 +50,26 @@ def columns(
         aligned = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
         printed.append("  ".join(aligned).rstrip())
     if rule:
-        printed.insert(1, "-" * (sum(widths) + gaps))
+        printed.insert(len(titles), "-" * (sum(widths) + gaps))
     return "\n".join(printed)
+
+
+def _break(heads: list[list[str]], body: Sequence[Sequence[str]], most: int) -> None:
+    """Break titles into two lines, the one that saves most first, until the columns have so many letters at most."""
+    cells = [max((len(line[i]) for line in body), default=0) for i in range(len(heads))]
+    wide = lambda i: max(cells[i], *map(len, heads[i]))  # noqa: E731
+    while sum(map(wide, range(len(heads)))) > most:
+        saved = dict[int, tuple[int, list[str]]]()
+        for i, (above, title) in enumerate(heads):
+            places = [] if above else [at for at, sign in enumerate(title) if sign == " "]
+            broken = [[title[:at], title[at + 1 :]] for at in places]
+            if broken:
+                narrowest = min(broken, key=lambda two: max(map(len, two)))
+                saved[i] = wide(i) - max(cells[i], *map(len, narrowest)), narrowest
+        best = max(saved, key=lambda i: saved[i][0], default=None)
+        if best is None or not saved[best][0]:
+            return
+        heads[best] = saved[best][1]
 
 
 def shorter(cells: Sequence[str], width: int) -> dict[str, str]:

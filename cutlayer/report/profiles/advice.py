@@ -173,9 +173,14 @@ def head_and_bytes(profile: Profile) -> str:
     """What the columns of heads and bytes hold, in sentences."""
     sentences = [
         "The head is timed here by itself, run after run. Within requests, as in the tables of the networks, it takes "
-        "longer: it starts after a wait, with cold caches. Bytes are those of the whole message for one image, header "
+        "longer: it starts after a wait, with cold caches. Bytes are those of the whole message for one input, header "
         "included."
     ]
+    if "sentences" in profile.images:
+        sentences.append(
+            "They are the median over the sentences; the shape of the smashed data is that of the longest that the "
+            "head takes."
+        )
     codecs = [codec for cut in profile.cuts for codec in cut.codecs.values()]
     if answers := [codec.answer_bytes for codec in codecs if codec.answer_bytes is not None]:
         low, high = min(answers), max(answers)

@@ -24,7 +24,8 @@ class Sent:
 
     Attributes:
         codec: Name of the codec; empty where the records do not say.
-        uncoded_bytes: Size of the smashed data as float32.
+        uncoded_bytes: Size of the smashed data as float32; None where inputs differ in length, for what was timed then
+            is the median, whose length no record states.
         tensor_bytes: Size of the tensor as the codec packed it.
         message_bytes: Size of the message.
         sent_bytes: Bytes of a request on the socket.
@@ -32,7 +33,7 @@ class Sent:
 
     codec: str
     settings: tuple[Setting, ...]
-    uncoded_bytes: int
+    uncoded_bytes: int | None
     tensor_bytes: int | None
     message_bytes: int | None
     sent_bytes: int
@@ -72,7 +73,7 @@ def sent(group: Group) -> list[Sent]:
             settings = (*last.settings, setting)
             entries[-1] = Sent(last.codec, settings, *_sizes(last))
         else:
-            uncoded = FLOAT_BYTES * prod(setting.first.smashed)
+            uncoded = None if group.in_tokens else FLOAT_BYTES * prod(setting.first.smashed)
             entries.append(Sent(setting.first.codec, (setting,), uncoded, cost.tensor_bytes, cost.message_bytes, count))
     return entries
 
@@ -82,14 +83,15 @@ def per_second(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
 
 
-def _sizes(entry: Sent) -> tuple[int, int | None, int | None, int]:
+def _sizes(entry: Sent) -> tuple[int | None, int | None, int | None, int]:
     return entry.uncoded_bytes, entry.tensor_bytes, entry.message_bytes, entry.sent_bytes
 
 
 def _row(entry: Sent) -> Html:
     names = [el("div", dot(setting.color), setting.label) for setting in entry.settings[:4]]
     more = len(entry.settings) - len(names)
-    share = DASH if entry.tensor_bytes is None else f"{entry.tensor_bytes / entry.uncoded_bytes:.0%}"
+    packed, whole = entry.tensor_bytes, entry.uncoded_bytes
+    share = DASH if packed is None or whole is None else f"{packed / whole:.0%}"
     cells: list[object] = [
         el("td", names, small(f"and {more} more") if more > 0 else None),
         size(entry.tensor_bytes), share, size(entry.message_bytes), size(entry.sent_bytes),

@@ -11,6 +11,7 @@ from itertools import cycle, groupby
 from math import prod
 from typing import Any
 
+from cutlayer.data.modality import TOKENS
 from cutlayer.records.reading import Run
 from cutlayer.registry import METRICS, STANDARD_METRICS
 from cutlayer.report.kit.kinds import Kind, kind_of
@@ -90,6 +91,17 @@ class Group:
     def smashed_size(self) -> int:
         """Count of numbers that are sent for one input; for the longest one, where they differ in length."""
         return prod(self.first.result.smashed)
+
+    @property
+    def in_tokens(self) -> bool:
+        """Whether so many numbers are sent for each token, so that a short sentence takes less than the longest."""
+        result = self.first.result
+        return result.modality == TOKENS and len(result.smashed) > 1 and result.smashed[:1] == result.input[:1]
+
+    @property
+    def sends(self) -> str:
+        """What is sent for one input, in words."""
+        return f"{'at most ' if self.in_tokens else ''}{self.smashed_size:,} numbers"
 
     @cached_property
     def metrics(self) -> list[str]:

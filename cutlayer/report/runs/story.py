@@ -57,10 +57,12 @@ def opening(warnings: Html, kind: Kind) -> Html:
 def inputs_first(group: Group) -> Html:
     """The originals, and below them what the worst attack makes of them under each defense."""
     result, reference = group.first.result, group.settings[0].members[0]
-    sent = f"{group.smashed_size:,} numbers"
+    kind, sent = group.kind, group.sends
+    if group.in_tokens:
+        sent += f", {prod(result.smashed[1:]):,} for each token"
     if result.cost and result.cost[0].tensor_bytes is not None:
-        sent += f" ({size(result.cost[0].tensor_bytes)})"
-    kind = group.kind
+        of = f" in the median of the {kind.many} that were timed" if group.in_tokens else ""
+        sent += f" ({size(result.cost[0].tensor_bytes)}{of})"
     indices = shown(reference.run)
     tiles = reference.run.pictures.tiles if reference.run.pictures else None
     about = f"Private {kind.many}{_size(result.input)}, which the attacker had never seen."

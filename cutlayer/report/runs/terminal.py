@@ -60,7 +60,7 @@ def _group(group: Group) -> str:
 
 
 def _title(group: Group) -> str:
-    title = f"{group.title}: {group.smashed_size:,} numbers leave the device for each {group.kind.one}"
+    title = f"{group.title}: {group.sends} leave the device for each {group.kind.one}"
     return wrap(title) + "\n" + "=" * min(WIDTH, len(title))
 
 

@@ -18,6 +18,22 @@ def test_the_widest_column_is_shortened_until_the_table_fits():
     assert max(map(len, lines)) == 20
 
 
+def test_a_title_of_two_words_takes_two_lines_before_a_cell_is_cut_off():
+    head, body = ["worst", "sentences read", "tokens read"], [["nearest-activation", "100.0 %", "97.7 %"]]
+    assert columns(head, body, width=50, rule=True).splitlines() == [
+        "worst               sentences read  tokens read",
+        "-" * 47,
+        "nearest-activation         100.0 %       97.7 %",
+    ]
+    assert columns(head, body, width=42, rule=True).splitlines() == [
+        "                    sentences",
+        "worst                    read  tokens read",
+        "-" * 42,
+        "nearest-activation    100.0 %       97.7 %",
+    ]
+    assert max(map(len, columns(head, body, width=24).splitlines())) <= 24
+
+
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
