@@ -57,7 +57,10 @@ def columns(
 def _break(heads: list[list[str]], body: Sequence[Sequence[str]], most: int) -> None:
     """Break titles into two lines, the one that saves most first, until the columns have so many letters at most."""
     cells = [max((len(line[i]) for line in body), default=0) for i in range(len(heads))]
-    wide = lambda i: max(cells[i], *map(len, heads[i]))  # noqa: E731
+
+    def wide(i: int) -> int:
+        return max(cells[i], *map(len, heads[i]))
+
     while sum(map(wide, range(len(heads)))) > most:
         saved = dict[int, tuple[int, list[str]]]()
         for i, (above, title) in enumerate(heads):

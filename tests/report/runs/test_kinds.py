@@ -145,11 +145,28 @@ def test_pages_of_several_kinds_speak_of_inputs(tmp_path):
     assert "What was said to the device" in shown
 
 
+def test_the_numbers_of_the_longest_sentence_are_told_apart_from_the_size_of_the_median(tmp_path):
+    write_kind(tmp_path, "tokens")
+    for path in tmp_path.glob("*/result.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"smashed": [8, 16]}))
+    shown, printed = visible(write(tmp_path).read_text()), " ".join(text(read_results(tmp_path)).split())
+    assert "the device sends at most 128 numbers, 16 for each token (32.8 kB in the median of the sentences" in shown
+    assert "at most 128 numbers leave the device for each sentence" in printed
+    of_float32 = shown.partition("Of float32")[2]
+    assert "32.8 kB – " in of_float32, "no record states the length of the median"
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_pages_of_sentences_and_rows_are_readable_by_all_at_any_width(browse, tmp_path, kind, width, dark):
     driver = browse(width=width, dark=dark)
-    driver.get(write(write_kind(tmp_path, kind)).as_uri())
+    for path in write_kind(tmp_path, kind).glob("*/result.json"):
+        path.write_text(path.read_text().replace('"white-box"', '"nearest-activation words=asked"'))
+    driver.get(write(tmp_path).as_uri())
     driver.execute_script("for (const folded of document.querySelectorAll('details')) folded.open = true")
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    assert driver.execute_script(
+        "const headline = document.querySelector('table.headline');"
+        "return headline.offsetWidth <= headline.parentElement.clientWidth"
+    )
     assert errors(driver) == []
     assert barriers(driver) == []
