@@ -73,6 +73,11 @@ def test_what_stands_behind_the_end_does_not_count():
     assert error_of(tokens(9))(NEAR, ORIGINALS).tolist() == pytest.approx([0.25, 0.0])
 
 
+def test_a_sentence_of_which_nothing_counts_has_nothing_to_get_wrong():
+    said = torch.tensor([[5, 6, 0], [0, 0, 0]])
+    assert error_of(tokens(9))(torch.tensor([[5, 7, 1], [7, 7, 7]]), said).tolist() == [0.5, 0.0]
+
+
 def test_candidates_differ_by_their_places():
     assert distances(NEAR, ORIGINALS).tolist() == [[3.0, 6.0], [4.0, 0.0]]
 
