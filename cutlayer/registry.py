@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_origin
 
@@ -57,7 +57,7 @@ class Registry(Mapping[str, str]):
             return name
         points = own.offered(self.group)
         if name not in points:
-            raise ConfigError(f"There is no {self.kind} named {name!r:.80}; {near(name, [*self._entries, *points])}")
+            raise ConfigError(f"There is no {self.kind} named {name!r:.80}; {self._hint(name, points)}")
         if len(points[name]) > 1:
             choice = " or ".join(f"{point.value} of {_package(point)}" for point in points[name])
             raise ConfigError(f"Two packages offer the {self.kind} {name!r}; write {choice} in its place.")
@@ -128,6 +128,10 @@ class Registry(Mapping[str, str]):
         except ModuleNotFoundError as error:
             raise ConfigError(f"The {self.kind} {name!r} cannot be used: {missing_package(error)}") from error
         return target
+
+    def _hint(self, name: str, points: Iterable[str]) -> str:
+        """What an error says of a name that is none: what is near, or what is known."""
+        return near(name, [*self._entries, *points])
 
     def _family(self, name: str) -> str | None:
         return next((family for family in self._families if name.startswith(family)), None)
@@ -244,6 +248,13 @@ class DataSets(Registry):
 
 class Models(Registry):
     """Models, which also have ``hf/`` and the path of a folder with a language model as their name."""
+
+    def _hint(self, name: str, points: Iterable[str]) -> str:
+        """See `Registry`; of a folder the name that stands for it."""
+        folder = Path(name).expanduser()
+        if all((folder / file).is_file() for file in ("config.json", "model.safetensors")):
+            return f"it is a folder with a language model: write {own.IN_FOLDER}{name}."
+        return super()._hint(name, points)
 
     def label(self, name: str) -> str:
         """See `Registry`; of a folder the last part of its path."""

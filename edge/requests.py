@@ -5,6 +5,7 @@ once (of a run without end: for `MOST_ROWS` of them, drawn evenly, and without l
 
     id, part, image, release   id in the tap; 0 for test and 1 for private; index of the image; repetition of the image
     labels, logits             true class (-1 if unknown) and answer
+    said                       of sentences that somebody said: the ids of their tokens, (N, T)
     response_ns                from the time at which a request was due to its answer; end_to_end_ns if it had no time
     first_request_ns           from connecting to the first answer, the handshake included
     warmup_end_to_end          ns, the requests between the first and those that count
@@ -47,6 +48,7 @@ class Answered(NamedTuple):
         logits: ``(1, classes)``.
         trace: Its times.
         response_ns: Time from when it was due to its answer; the end-to-end time if it was due when it began.
+        said: Ids of the tokens that somebody said, ``(T,)``; None of a data set, whose inputs are known by `sent`.
     """
 
     sent: Sent
@@ -55,6 +57,7 @@ class Answered(NamedTuple):
     logits: NDArray[Any]
     trace: Trace
     response_ns: int
+    said: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Summary:
         if self.n:
             tensor, message = (int(np.median(self.timed[name])) for name in ("tensor_bytes", "message_bytes"))
             kernel = "unknown" if self.kernel_bytes == UNKNOWN else f"{self.kernel_bytes:,}"
-            rows.append(f"bytes up: tensor {tensor:,}, message {message:,}, kernel {kernel}")
+            rows.append(f"bytes up: median tensor {tensor:,}, median message {message:,}, mean by the kernel {kernel}")
         if self.n_labelled:
             share = self.n_correct / self.n_labelled
             rows.append(f"accuracy: {share:.1%} ({self.n_correct} of {self.n_labelled})")
@@ -195,6 +198,7 @@ class Recorder:
             "release": release,
             "labels": np.array([row.label for row in answered], np.int64),
             **_answers([row.logits[0] for row in answered]),
+            **({"said": np.stack(said)} if (said := [row.said for row in answered if row.said is not None]) else {}),
             "response_ns": np.array([row.response_ns for row in answered], np.int64),
             "first_request_ns": np.array(self.first_request_ns),
             "warmup_end_to_end": columns(self.warmup)["end_to_end_ns"],

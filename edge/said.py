@@ -105,7 +105,9 @@ def in_words(split: SplitFolder, seed: int, root: Path | None) -> Answered:
     def said(frame: Frame, answer: NDArray[Any]) -> str:
         values = np.asarray(answer, np.float64)[0]
         tokens = int(lengths(frame.image)[0])
-        one = f"{tokens:,} {'token' if tokens == 1 else 'tokens'}: "
+        lacking = int(np.sum(frame.image == tokenizer.unknown)) if tokenizer.unknown is not None else 0
+        note = f", {lacking:,} of {'it' if tokens == 1 else 'them'} not in the vocabulary" if lacking else ""
+        one = f"{tokens:,} {'token' if tokens == 1 else 'tokens'}{note}: "
         if len(names) == len(values):
             best = np.argsort(-values)[:SHOWN]
             shares = np.exp(values - values.max()) / np.exp(values - values.max()).sum()

@@ -40,6 +40,8 @@ from cutlayer.wire.connect import connect as connect_to
 from cutlayer.wire.security import PLAIN, Security
 from cutlayer.wire.transport import Timeouts
 
+WARMUP = 20
+"""Requests between the very first and those that count, where nothing else is asked for."""
 COLLECT_EACH = 1000
 """Requests between two collections of garbage in a run without end."""
 
@@ -53,7 +55,7 @@ def send(
     count: int | None = None,
     private: int = 0,
     releases: int = 1,
-    warmup: int = 20,
+    warmup: int | None = None,
     codec: str = "raw",
     threads: int = 1,
     record: Path | None = None,
@@ -82,7 +84,8 @@ def send(
             result.
         private: Number of victims' images, sent after the test images.
         releases: Number of times that each private image is sent; all are sent once before any is repeated.
-        warmup: Requests between the very first and those that count; both are recorded separately.
+        warmup: Requests between the very first and those that count; both are recorded separately. 20 if left out;
+            with `text` neither is sent then, for a tap is to hold nothing but what was said.
         codec: Name for `cutlayer.wire.codecs.packed.codec_named`, such as ``int8+zstd``.
         threads: Threads of the head.
         record: File (.npz) for the raw times and answers; see `cutlayer.edge.requests`.
@@ -140,7 +143,8 @@ def send(
         if policy is not None:
             offline = open_offline(policy, edge, split, timeouts, half, threads)
             opened.callback(offline.close, transport)
-        device = _Device(edge, offline, frames, pace, recorder, 1 + warmup, tell)
+        n_uncounted = 0 if text is not None and warmup is None else 1 + (WARMUP if warmup is None else warmup)
+        device = _Device(edge, offline, frames, pace, recorder, n_uncounted, tell)
         if record is not None:
             opened.push(functools.partial(_keep, device, record))
             opened.enter_context(last_words(functools.partial(recorder.save, record)))
@@ -173,6 +177,8 @@ class _Device(NamedTuple):
     def warm_up(self, start_ns: int) -> None:
         """Make the requests that do not count, if the server is there."""
         edge, offline, recorder = self.edge, self.offline, self.recorder
+        if not self.n_uncounted:
+            return
         try:
             if offline is None or offline.reachable():
                 image, wait_s = self.frames.example(), None if offline is None else offline.wait_s
@@ -223,7 +229,8 @@ class _Device(NamedTuple):
             self.recorder.behind_ns = max(self.recorder.behind_ns, began_ns - due_ns)
         if answer is not None:
             request_id = self.edge.request_id(index)
-            self.recorder.add(AnsweredRequest(frame.sent, request_id, frame.label, *answer, response_ns))
+            said = None if self.in_words is None else frame.image[0]
+            self.recorder.add(AnsweredRequest(frame.sent, request_id, frame.label, *answer, response_ns, said))
             if self.in_words is not None:
                 tell_lines(self.in_words(frame, answer[0]))
         if offline is not None:
@@ -239,7 +246,7 @@ class _Device(NamedTuple):
 
 def _keep(device: _Device, record: Path, _kind: object, error: BaseException | None, _trace: object) -> None:
     """Write the record at the end of a run, of whatever kind the end is; what was measured is not lost in any case."""
-    if not (device.recorder.first_request_ns or device.offline):
+    if not (device.recorder.first_request_ns or device.recorder.n_answered or device.offline):
         return
     try:
         device.recorder.save(record)

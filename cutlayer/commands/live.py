@@ -87,13 +87,14 @@ def live(
         security=security, data_root=data_root, seed=seed,
     ) as opened:  # fmt: skip
         tell(f"page     {opened.screen}")
-        if not folder.manifest.sequence:  # a phone sends pictures
+        text = folder.manifest.sequence
+        if not text:  # a phone sends pictures
             tell(f"phones   {opened.phone}")
-        tell(f"devices  cutlayer edge --join '{opened.code}'")
+        tell(f"devices  cutlayer edge --join '{opened.code}'{' --text' if text else ''}")
         if opened.local:
             tell(
-                "reached  from this machine only; for phones and other machines: --host 0.0.0.0 --share ADDRESS "
-                "--cert FILE --key FILE, or --insecure in a network that you trust"
+                f"reached  from this machine only; for {'' if text else 'phones and '}other machines: --host 0.0.0.0 "
+                "--share ADDRESS --cert FILE --key FILE, or --insecure in a network that you trust"
             )
         opened.runtime.begin()
         tell(f"ready {' '.join(opened.addresses.values())}")

@@ -143,7 +143,7 @@ def edge(
     rate: Annotated[float | None, Within(0, 1_000_000, above=True)] = None,
     private: Whole = 0,
     releases: Count = 1,
-    warmup: Whole = 20,
+    warmup: Whole | None = None,
     codec: str = "raw",
     threads: Threads = 1,
     record: Annotated[Path | None, At("file")] = None,
@@ -188,10 +188,12 @@ def edge(
         rate: Requests per second; each is sent after the answer to the one before if left out.
         private: Number of victims' images, sent after the test images, for the attacks.
         releases: How many times each private image is sent.
-        warmup: Requests before the first that counts.
+        warmup: Requests before the first that counts; 20 if left out, and none with --text, which then sends nothing
+            but what is said.
         codec: A name from `cutlayer list codecs`, also with an option or packings: int8:channel, int8+zstd.
         threads: Threads of the head.
-        record: File (.npz) for the raw times and answers. What is seen while training is kept where the plan says so.
+        record: File (.npz) for the raw times and answers, and with --text for what was said: `cutlayer attack --truth`
+            takes it. What is seen while training is kept where the plan says so.
         connect_s: Longest wait for a server at the address, in seconds.
         request_s: Longest wait for an answer in seconds, retries after a lost connection included.
         heartbeat_s: Seconds of silence after which the server is probed; for large tensors on a slow link give both

@@ -66,7 +66,8 @@ def open_sentences(path: Path, name: str, seed: int, length: int | None, tokeniz
     if len(sentences) < FEWEST:
         raise DataError(
             f"{path} holds {len(sentences)} sentences, one in each line, and at least {FEWEST} are needed: a part "
-            "for the model, for the attackers, for the victims and for the test."
+            f"for the model, for the attackers, for the victims and for the test. A device sends fewer with `cutlayer "
+            f"edge FOLDER --text < {path}`."
         )
     opened = tokenizer or Tokenizer(counted(sentences), f"the tokenizer of {path.name}")
     ids = opened.ids(sentences, length or LENGTH)

@@ -26,6 +26,10 @@ Seen = dict[str, NDArray[np.float32]]
 """What passed of each input, ``(n_releases, N, ...)``, by what an attack observes."""
 
 
+SAID = "said"
+"""The array of a record with what was said."""
+
+
 @dataclass(frozen=True)
 class Truth:
     """A file that says what the requests of a tap carried.
@@ -33,7 +37,8 @@ class Truth:
     Attributes:
         path: The file.
         record: The arrays that `cutlayer edge --record` wrote; None where the file holds the inputs themselves.
-        inputs: The inputs in the order of the requests, as stored; None where there is a record.
+        inputs: The inputs in the order of the requests, as stored; None where the record names them by their places in
+            a data set.
     """
 
     path: Path
@@ -46,7 +51,8 @@ class Truth:
         Raises:
             DataError: The file does not belong to the data, or to the tap.
         """
-        if self.record is not None:
+        if self.inputs is None:
+            assert self.record is not None
             private = self.record["part"] == 1
             images, labels = self.record["image"][private], self.record["labels"][private]
             if images.max() >= len(data.private) or (data.private.labels[images] != labels).any():
@@ -55,14 +61,13 @@ class Truth:
                     "same data set and seed as for the device (--data, --seed)."
                 )
             return data
-        assert self.inputs is not None
-        if len(self.inputs) != n:
+        if self.record is None and len(self.inputs) != n:
             raise DataError(
                 f"{self.path} holds {len(self.inputs):,} inputs, and {n:,} are attacked; store those of the tap in the "
                 "order of its requests, each once, and state with --releases how many times each was sent."
             )
         inputs = self._sentences(data.input) if data.input.is_tokens else self._images(data, n)
-        return replace(data, private=Dataset(inputs, np.full(n, NO_CLASS), data.modality), tiles=None)
+        return replace(data, private=Dataset(inputs[:n], np.full(n, NO_CLASS), data.modality), tiles=None)
 
     def _images(self, data: Splits, n: int) -> NDArray[Any]:
         assert self.inputs is not None
@@ -76,8 +81,9 @@ class Truth:
         fits = ids.ndim == 2 and ids.dtype.kind in "iu" and 0 < ids.shape[1] <= longest
         if not fits or ids.min() < 0 or ids.max() > most:
             raise DataError(
-                f"{self.path}, array x, has {ids.dtype} of the shape {ids.shape}; sentences are whole numbers from 0 "
-                f"to {most:,}, at most {longest} in each row: the ids that the split's tokenizer gives."
+                f"{self.path}, array {'x' if self.record is None else SAID}, has {ids.dtype} of the shape {ids.shape}; "
+                f"sentences are whole numbers from 0 to {most:,}, at most {longest} in each row: the ids that the "
+                "split's tokenizer gives."
             )
         whole: NDArray[np.int64] = padded(ids.astype(np.int64), longest)
         return whole
@@ -100,8 +106,18 @@ def read_truth(path: Path) -> Truth:
             f"{path} does not say what the requests carried: it is no record of `cutlayer edge --record`, and it has "
             "no array x with the inputs in the order of the requests."
         )
+    if SAID in arrays and (n := len(arrays["id"])):
+        said = arrays[SAID].shape
+        if said[:1] != (n,):
+            raise DataError(f"{path} holds what was said as {said}, for {n:,} requests; record it again.")
+        # Each sentence that was answered is an input of its own, by its place in the record.
+        places = {"part": np.ones(n, np.int64), "image": np.arange(n), "release": np.zeros(n, np.int64)}
+        return Truth(path, {**arrays, **places}, arrays[SAID])
     if not (arrays["part"] == 1).any():
-        raise DataError(f"{path} names no private input; the device sends them with `cutlayer edge --private N`.")
+        raise DataError(
+            f"{path} names no private input; the device sends them with `cutlayer edge --private N`, or says what "
+            "--text gives."
+        )
     return Truth(path, arrays, None)
 
 

@@ -111,15 +111,17 @@ class Read(NamedTuple):
     Attributes:
         attacker: Its name.
         tokens: Of each token its text, whether it continues the word before it, and whether it is right; None where
-            the sentence is not known.
+            the sentence is not known, or the word was not in the vocabulary and was read as such.
         right: How many tokens are right; None where the sentence is not known.
-        of: How many there are.
+        of: How many there are, without the unknown ones.
+        unknown: How many words of the sentence the vocabulary lacks; 0 where the sentence is not known.
     """
 
     attacker: str
     tokens: tuple[tuple[str, bool, bool | None], ...]
     right: int | None
     of: int
+    unknown: int
 
 
 class Picture(NamedTuple):

@@ -70,10 +70,11 @@ class Sentences:
 
     Args:
         words: The token of each id, as the vocabulary writes it.
+        unknown: The id of the token that stands for every word that the vocabulary lacks; None where there is none.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
-        self._pieces = pieces(words)
+    def __init__(self, words: Sequence[str], unknown: int | None = None) -> None:
+        self._pieces, self._unknown = pieces(words), unknown
 
     def kept(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """See `Showing`."""
@@ -88,17 +89,21 @@ class Sentences:
         return {"sentence": written(self._pieces, [int(i) for i in original if i != PAD])}
 
     def made(self, name: str, made: NDArray[Any], original: NDArray[Any] | None, n: int) -> Read:
-        """See `Showing`. A mark that stands in every sentence, such as [CLS], is not read and does not count."""
-        tokens, right, of = list[tuple[str, bool, bool | None]](), 0, 0
+        """See `Showing`. A mark that stands in every sentence, such as [CLS], is not read and does not count.
+
+        Nor does a word that the vocabulary lacks: whoever reads its token knows that there was a word, and not which.
+        """
+        tokens, right, of, unknown = list[tuple[str, bool, bool | None]](), 0, 0, 0
         for place, guess in enumerate(made[:n].tolist()):
             piece = self._piece(int(guess))
             true = None if original is None else int(original[place])
             if true == PAD or not (piece.says if true is None else self._piece(true).says):
                 continue
-            is_right = None if true is None else true == guess
+            is_unknown = true is not None and true == self._unknown
+            is_right = None if true is None or (is_unknown and guess == true) else true == guess
             tokens.append((piece.text, piece.glued, is_right))
-            right, of = right + bool(is_right), of + 1
-        return Read(name, tuple(tokens), None if original is None else right, of)
+            right, of, unknown = right + bool(is_right), of + (not is_unknown), unknown + is_unknown
+        return Read(name, tuple(tokens), None if original is None else right, of, unknown)
 
     def _piece(self, id: int) -> Piece:
         return self._pieces[id] if 0 < id < len(self._pieces) else Piece("", glued=False, says=True)

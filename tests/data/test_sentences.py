@@ -72,7 +72,11 @@ def test_a_file_is_data_by_its_name_alone():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("mine.txt", "one\n\ntwo\n", "holds 2 sentences, one in each line, and at least 8"),
+        (
+            "mine.txt",
+            "one\n\ntwo\n",
+            "holds 2 sentences, one in each line, and at least 8 .* edge FOLDER --text < .*mine.txt",
+        ),
         ("mine.csv", "text,label\n" + "a,b,c\n" * 9, "has 3 cells in row 1, .* in quotes where it has a comma"),
         ("mine.csv", "text,label\n,b\n" * 9, "has no text in row 1"),
         ("mine.csv", "text,label,class\n" + "a,b,c\n" * 9, "at most one of the classes"),

@@ -1,6 +1,7 @@
 """Sentences that are given or come on standard input: each sent once, over the wire, and answered in words."""
 
 import io
+import re
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -9,13 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cutlayer.attacks.view import SMASHED
+from cutlayer.cloud import tap
 from cutlayer.cloud.service import Service
+from cutlayer.cloud.tap import Tap
 from cutlayer.data.documentation import PACKAGES
 from cutlayer.data.load import load
 from cutlayer.edge.frames import Frame, Sent
 from cutlayer.edge.said import Said, in_words
 from cutlayer.edge.send import send
 from cutlayer.errors import ConfigError, DataError, SplitError
+from cutlayer.experiment.recorded import read_tap, read_truth
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import listen
 from tests.text_split import write_text_split
@@ -41,13 +46,43 @@ def test_each_sentence_is_sent_once_and_answered_with_the_names_of_classes(split
     server = listen(ADDRESSES[transport], Service(split.manifest, tail, None), PATIENCE)
     with closing(server):
         summary = send(split.path, str(server.address), text=SENTENCES, warmup=2)
-    lines = [line for line in capsys.readouterr().out.splitlines() if " tokens: " in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\d+ tokens[:,] ", line)]
     head, spoken = split.head(), split.tokenizer
     for line, sentence in zip(lines, SENTENCES, strict=True):
         ids = spoken.ids([sentence], 32)
         best = list(PACKAGES)[int(tail(head(ids)).argmax())]
-        assert line.startswith(f"{np.count_nonzero(ids)} tokens: {best} ")
+        lacking = np.count_nonzero(ids == spoken.words.index("[UNK]"))
+        note = f", {lacking} of them not in the vocabulary" if lacking else ""
+        assert line.startswith(f"{np.count_nonzero(ids)} tokens{note}: {best} ")
     assert (summary.n, summary.n_labelled) == (2, 0)
+    assert re.search(r"^bytes up: median tensor [\d,]+, median message [\d,]+, mean by the kernel ", str(summary), re.M)
+
+
+def test_a_tap_holds_what_was_said_alone_and_the_record_is_its_truth(split, tmp_path):
+    kept = Tap(tmp_path / "tap")
+    service = Service(split.manifest, split.tail(), kept)
+    with closing(kept), closing(listen(ADDRESSES["grpc"], service, PATIENCE)) as server:
+        send(split.path, str(server.address), text=SENTENCES, record=tmp_path / "first.npz")
+        assert len(list(tap.read(tmp_path / "tap"))) == len(SENTENCES)
+        # Other requests of the same tap, warm-ups among them, are not those of this record.
+        send(split.path, str(server.address), text=SENTENCES[::-1], warmup=2, record=tmp_path / "record.npz")
+    ids = split.tokenizer.ids(SENTENCES[::-1], 32)
+    truth = read_truth(tmp_path / "record.npz")
+    seen, _, _ = read_tap(tmp_path / "tap", split.manifest, truth=truth)
+    np.testing.assert_array_equal(seen[SMASHED], split.head()(ids)[None])
+    data = truth.of(load("documentation"), len(ids))
+    np.testing.assert_array_equal(data.private.inputs, ids)
+    assert truth.of(load("documentation"), 1).private.inputs.shape == (1, 32)
+
+
+def test_a_record_of_more_sentences_than_requests_is_refused(tmp_path):
+    nothing = np.zeros(2, np.int64)
+    of_places = {"id": np.array(["a", "b"]), "part": nothing, "image": nothing, "release": nothing, "labels": nothing}
+    np.savez(tmp_path / "record.npz", said=np.ones((3, 32), np.int64), **of_places)
+    with pytest.raises(
+        DataError, match=r"record.npz holds what was said as \(3, 32\), for 2 requests; record it again"
+    ):
+        read_truth(tmp_path / "record.npz")
 
 
 def test_lines_of_standard_input_that_are_not_empty_are_sentences(split, monkeypatch):
@@ -72,6 +107,8 @@ def test_an_answer_that_is_no_class_is_a_vector_or_the_next_token(split, monkeyp
     frame = Frame(Sent(0, 0, 0), split.tokenizer.ids(["word"], 32), -1)
     say = in_words(split, 0, None)
     assert say(frame, np.array([[3.0, 4.0]], np.float32)) == "1 token: 2 numbers 3.000 4.000 ..., length 5.000"
+    half = frame._replace(image=split.tokenizer.ids(["xylophone word"], 32))
+    assert say(half, np.zeros((1, 2), np.float32)).startswith("2 tokens, 1 of them not in the vocabulary: 2 numbers ")
     logits = np.zeros((1, split.tokenizer.size), np.float32)
     logits[0, 7] = 5
     assert say(frame, logits).startswith(f"1 token: next {load('documentation').words[7]}, ")

@@ -2,16 +2,21 @@
 
 import contextlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from cutlayer.commands.live import live
 from cutlayer.data.load import load
+from cutlayer.data.text import Tokenizer
+from cutlayer.data.vocabulary import counted
 from cutlayer.edge import typed
 from cutlayer.edge.joined import join
 from cutlayer.errors import ConfigError
 from cutlayer.live.prepare import check_attackers, usual_attackers
 from cutlayer.live.serve import open_room
+from cutlayer.live.showing import Sentences
 from cutlayer.models.manifest import TOKENIZER
 from cutlayer.sequences import PAD
 from cutlayer.split_folder import open_split
@@ -56,6 +61,20 @@ def test_a_page_is_told_what_was_said_and_what_is_read_token_by_token(opened, tm
         assert read["attacker"] == "token-ridge"
         assert [text for text, _, _ in read["tokens"]] == words
         assert (read["right"], read["of"]) == (len(words), len(words))
+
+
+def test_a_word_that_the_vocabulary_lacks_is_shown_and_is_not_counted_as_read():
+    spoken = Tokenizer(counted(["the value of the name"]), "here")
+    said = spoken.ids(["the xylophone value quux"], 5)[0]
+    showing = Sentences(spoken.words, spoken.unknown)
+    guess = said.copy()
+    guess[3] = said[0]
+    read = showing.made("token-ridge", guess, said, 5)
+    assert [(text, right) for text, _, right in read.tokens] == [
+        ("the", True), ("[UNK]", None), ("value", True), ("the", False)
+    ]  # fmt: skip
+    assert (read.right, read.of, read.unknown) == (2, 2, 2)
+    assert showing.made("token-ridge", guess, None, 4)[2:] == (None, 4, 0)
 
 
 def test_who_shares_nothing_is_read_and_not_scored(opened, tmp_path):
@@ -140,6 +159,28 @@ def test_attackers_are_those_of_the_kind_of_input(opened, tmp_path):
     pictures = open_split(tmp_path / "split").manifest
     with pytest.raises(ConfigError, match=r"token-ridge does not rebuild images; choose from .*ridge"):
         check_attackers(pictures, ["token-ridge"])
+
+
+def test_the_command_that_is_printed_joins_with_text_and_phones_are_not_named(tmp_path, capsys, monkeypatch):
+    class Ready(Exception):
+        pass
+
+    def begin():
+        raise Ready
+
+    @contextlib.contextmanager
+    def opened(*_, **__):
+        addresses = {"screen": "http://here/s", "phone": "http://here/p", "code": "cut-code", "local": True}
+        yield SimpleNamespace(**addresses, runtime=SimpleNamespace(begin=begin))
+
+    monkeypatch.setattr("cutlayer.live.serve.open_room", opened)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    write_text_split(tmp_path / "split")
+    with pytest.raises(Ready):
+        live(tmp_path / "split", out=tmp_path / "out")
+    told = capsys.readouterr().out
+    assert "devices  cutlayer edge --join 'cut-code' --text\n" in told
+    assert "phones" not in told
 
 
 def test_a_split_without_its_tokenizer_is_refused(tmp_path):

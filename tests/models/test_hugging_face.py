@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -251,6 +252,14 @@ def test_what_the_model_cannot_take_is_refused(bert, spec, message):
 def test_there_is_no_such_folder(tmp_path):
     with pytest.raises(ConfigError, match=r"There is no folder .*nowhere; hf/FOLDER names a folder with config.json"):
         zoo.default_input(f"hf/{tmp_path / 'nowhere'}")
+
+
+def test_the_bare_path_of_such_a_folder_is_no_name_and_the_right_one_is_told(bert):
+    place = bert.removeprefix("hf/")
+    with pytest.raises(ConfigError, match=rf"it is a folder with a language model: write {re.escape(bert)}\."):
+        zoo.default_input(place)
+    with pytest.raises(ConfigError, match="known: he_lenet"):
+        zoo.default_input(str(Path(place).parent))
 
 
 def test_a_text_that_is_cut_off_keeps_what_stands_at_its_end(bert):

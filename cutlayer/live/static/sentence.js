@@ -48,14 +48,15 @@ export class Reading {
   show(read, _, shared) {
     if (!this.read) this.root.querySelector(".waiting").replaceChildren();
     this.read = read;
-    const { tokens, right, of } = read;
+    const { tokens, right, of, unknown = 0 } = read;
     showTokens(this.root.querySelector(".sentence"), tokens);
     const share = of && right !== null ? right / of : 0;
     this.root.classList.toggle("unscored", right === null);
     this.root.style.setProperty("--leak", share);
     const line = this.root.querySelector(".leak");
     const unscored = shared ? "not scored: what the device said came too late" : "not scored";
-    const words = [element("strong", percent(share)), element("span", `read, ${whole(right ?? 0)} of ${whole(of)} tokens`)];
+    const words = of || !unknown ? [element("strong", percent(share)), element("span", `read, ${whole(right ?? 0)} of ${whole(of)} tokens`)] : [];
+    if (unknown) words.push(element("span", `not counted: ${whole(unknown)} ${unknown === 1 ? "word" : "words"} that the vocabulary lacks`));
     line.replaceChildren(...(right === null ? [unscored] : words));
   }
 }

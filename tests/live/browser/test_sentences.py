@@ -26,8 +26,8 @@ SAID = [["the", False], ["play", False], ["ing", True], [".", False]]
 READ = [["the", False, True], ["stay", False, False], ["ing", True, True], ["", False, False]]
 
 
-def frame(original, tokens, right, *, candidate=None, number=1):
-    read = {"tokens": tokens, "right": right, "of": len(tokens)}
+def frame(original, tokens, right, *, candidate=None, number=1, unknown=0, of=None):
+    read = {"tokens": tokens, "right": right, "of": len(tokens) if of is None else of, "unknown": unknown}
     return {
         "type": "frame", "id": "d1", "frame": number, "original": original,
         "rebuilt": [{"attacker": one["name"], **read} for one in ATTACKERS], "candidate": candidate,
@@ -67,6 +67,9 @@ def test_wrong_tokens_are_marked_and_right_ones_counted(room, browse, width, dar
     assert (
         driver.execute_script(wide, ".saw .sentence") == driver.execute_script(wide, ".reading .sentence") > width / 2
     )
+    room.tell(**frame(SAID, READ, 2, number=2, unknown=2, of=2))
+    counted = "100 % read, 2 of 2 tokens not counted: 2 words that the vocabulary lacks"
+    until(driver, f"document.querySelector('.reading .leak').innerText.split(/\\s+/).join(' ') === '{counted}'")
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     assert barriers(driver) == []
     assert errors(driver) == []
