@@ -106,7 +106,7 @@ def in_words(split: SplitFolder, seed: int, root: Path | None) -> Answered:
         values = np.asarray(answer, np.float64)[0]
         tokens = int(lengths(frame.image)[0])
         lacking = int(np.sum(frame.image == tokenizer.unknown)) if tokenizer.unknown is not None else 0
-        note = f", {lacking:,} of {'it' if tokens == 1 else 'them'} not in the vocabulary" if lacking else ""
+        note = f",{f' {lacking:,} of them' if tokens > 1 else ''} not in the vocabulary" if lacking else ""
         one = f"{tokens:,} {'token' if tokens == 1 else 'tokens'}{note}: "
         if len(names) == len(values):
             best = np.argsort(-values)[:SHOWN]

@@ -109,6 +109,8 @@ def test_an_answer_that_is_no_class_is_a_vector_or_the_next_token(split, monkeyp
     assert say(frame, np.array([[3.0, 4.0]], np.float32)) == "1 token: 2 numbers 3.000 4.000 ..., length 5.000"
     half = frame._replace(image=split.tokenizer.ids(["xylophone word"], 32))
     assert say(half, np.zeros((1, 2), np.float32)).startswith("2 tokens, 1 of them not in the vocabulary: 2 numbers ")
+    alone = frame._replace(image=split.tokenizer.ids(["xylophone"], 32))
+    assert say(alone, np.zeros((1, 2), np.float32)).startswith("1 token, not in the vocabulary: 2 numbers ")
     logits = np.zeros((1, split.tokenizer.size), np.float32)
     logits[0, 7] = 5
     assert say(frame, logits).startswith(f"1 token: next {load('documentation').words[7]}, ")
