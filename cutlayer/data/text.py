@@ -87,14 +87,6 @@ class Tokenizer:
         stated = self._stated
         return tuple(stated.get(i - self.shift, "") for i in range(self.size))
 
-    @cached_property
-    def unknown(self) -> int | None:
-        """The id of the token that stands for every word that the vocabulary lacks; None where each text has tokens."""
-        model = parse_json(self.text.encode())["model"]
-        name = model.get("unk_token")
-        place = next((i for i, word in self._stated.items() if word == name), None) if name else model.get("unk_id")
-        return place + self.shift if isinstance(place, int) else None
-
     @property
     def marks(self) -> tuple[int, ...]:
         """The ids that stand in each sentence at known places, such as its beginning: those of an empty text."""

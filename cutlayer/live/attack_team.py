@@ -53,12 +53,7 @@ class Team:
         )  # fmt: skip
         self._auxiliary = data.auxiliary.first_readable(MOST_AUXILIARY)[0]
         self._images = torch.from_numpy(self._auxiliary.inputs)
-        spoken = split.tokenizer
-        self._showing: Showing = (
-            Sentences(data.words, None if spoken is None else spoken.unknown)
-            if manifest.sequence
-            else Pictures(self._auxiliary.inputs)
-        )
+        self._showing: Showing = Sentences(data.words) if manifest.sequence else Pictures(self._auxiliary.inputs)
         self._members: dict[str, Member] = {name: self._member(name) for name in plan.names}
         self._report()
         for member in self._members.values():

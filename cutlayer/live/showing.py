@@ -70,11 +70,10 @@ class Sentences:
 
     Args:
         words: The token of each id, as the vocabulary writes it.
-        unknown: The id of the token that stands for every word that the vocabulary lacks; None where there is none.
     """
 
-    def __init__(self, words: Sequence[str], unknown: int | None = None) -> None:
-        self._pieces, self._unknown = pieces(words), unknown
+    def __init__(self, words: Sequence[str]) -> None:
+        self._pieces = pieces(words)
 
     def kept(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """See `Showing`."""
@@ -99,7 +98,7 @@ class Sentences:
             true = None if original is None else int(original[place])
             if true == PAD or not (piece.says if true is None else self._piece(true).says):
                 continue
-            is_unknown = true is not None and true == self._unknown
+            is_unknown = true is not None and not self._piece(true).counts
             is_right = None if true is None or (is_unknown and guess == true) else true == guess
             tokens.append((piece.text, piece.glued, is_right))
             right, of, unknown = right + bool(is_right), of + (not is_unknown), unknown + is_unknown

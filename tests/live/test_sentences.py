@@ -66,7 +66,7 @@ def test_a_page_is_told_what_was_said_and_what_is_read_token_by_token(opened, tm
 def test_a_word_that_the_vocabulary_lacks_is_shown_and_is_not_counted_as_read():
     spoken = Tokenizer(counted(["the value of the name"]), "here")
     said = spoken.ids(["the xylophone value quux"], 5)[0]
-    showing = Sentences(spoken.words, spoken.unknown)
+    showing = Sentences(spoken.words)
     guess = said.copy()
     guess[3] = said[0]
     read = showing.made("token-ridge", guess, said, 5)
