@@ -59,8 +59,10 @@ def vectors(words: str, view: View) -> Tensor:
 
 def frame(view: View) -> tuple[list[int], list[int]]:
     """The marks before and behind each sentence, as the attacker's own sentences have them."""
-    marks = set(view.auxiliary.modality.marks)
-    sentence = [int(i) for i in view.auxiliary.inputs[0] if i != PAD]
+    inputs = view.auxiliary.inputs
+    # The token of unknown words counts as no word either, and yet stands where such a word was said.
+    marks = {mark for mark in view.auxiliary.modality.marks if (inputs == mark).any(1).all()}
+    sentence = [int(i) for i in inputs[0] if i != PAD]
     first = next((i for i, word in enumerate(sentence) if word not in marks), 0)
     last = next((i for i, word in enumerate(reversed(sentence)) if word not in marks), 0)
     return sentence[:first], sentence[len(sentence) - last :]

@@ -190,6 +190,12 @@ def test_words_that_the_attacker_never_saw_are_read_where_their_vectors_are_know
         assert bool((ids[asked.eq(rare)] == rare).all()) == found
 
 
+def test_an_unknown_word_at_the_beginning_of_a_sentence_is_no_mark_around_words():
+    own = np.array([[38, 37, 6, 37, 39, 0, 0], [38, 7, 39, 0, 0, 0, 0]])
+    view = view_of(head()).with_auxiliary(Dataset(own, np.zeros(2, np.int64), tokens(VOCABULARY, (38, 39, 37))))
+    assert frame(view) == ([38], [39])
+
+
 def test_marks_are_put_around_a_word_that_is_asked_for():
     own = torch.tensor([[38, 5, 6, 39, 0, 0, 0], [38, 7, 39, 0, 0, 0, 0]])
     view = view_of(head()).with_auxiliary(Dataset(own.numpy(), np.zeros(2, np.int64), tokens(VOCABULARY, (38, 39))))
