@@ -290,7 +290,9 @@ def test_a_queue_of_requests_cannot_be_mended(split_n_denoise, tmp_path):
         send(split_n_denoise, "inprocess://nobody", data=sentences(), count=1, policy=policy)
 
 
-@pytest.mark.parametrize("name", ["sanitize-text", "split-n-denoise", "local-dp"])
+@pytest.mark.parametrize(
+    "name", ["sanitize-text", *(pytest.param(name, marks=pytest.mark.slow) for name in ("split-n-denoise", "local-dp"))]
+)
 def test_a_model_of_hugging_face_layout_is_defended_and_its_marks_stay(name, tmp_path):
     place = bert_folder(tmp_path / "bert")
     tokenizer = open_tokenizer(place / "tokenizer.json")

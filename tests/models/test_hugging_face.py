@@ -167,7 +167,7 @@ def test_the_places_of_cuts_are_its_layers(bert, gpt2):
     assert names == ["embedding", "layer1", "layer2", "norm", "pool"]
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("kind", ["bert", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_a_split_folder_computes_any_length_on_onnx_runtime(kind, request, tmp_path):
     name = request.getfixturevalue(kind)
     spec = zoo.default_input(name)

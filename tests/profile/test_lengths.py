@@ -82,6 +82,7 @@ def test_sentences_are_joined_to_those_of_one_length():
     assert stream(sentences, 4, 2).tolist() == [[5, 6, 7, 8], [9, 4, 5, 6]]
 
 
+@pytest.mark.slow
 def test_the_halves_of_a_text_model_by_name_take_shorter_sentences(tmp_path):
     found = prepare(
         "text_transformer", ("embedding",), token_spec(12, 50), tmp_path, classes=3, data=None, say=lambda _: None,
