@@ -140,7 +140,9 @@ class Victim:
         """Everything that determines it, as plain values."""
         parts: Options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("start", "training")}
         parts |= study_plan.identity(self.data, self.model, self.start)
-        return parts | {"training": asdict(replace(self.training, epochs=0))}
+        training = asdict(replace(self.training, epochs=0))
+        # Older studies know no `whole`.
+        return parts | {"training": {key: value for key, value in training.items() if key != "whole" or value}}
 
     @property
     def id(self) -> str:

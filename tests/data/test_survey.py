@@ -277,7 +277,8 @@ def bank(tmp_path):
     rows = ['"age";"job";"default";"housing";"loan";"y"']
     for i in range(16):
         job, loan, answer = ("clerk", "artist")[i % 2], ("no", "yes", "unknown")[i % 3], ("no", "yes")[i % 2]
-        rows.append(f'{20 + 2 * i};"{job}";"no";"yes";"{loan}";"{answer}"')
+        default, housing = ("no", "yes")[i % 4 == 0], ("no", "yes")[i % 5 > 0]
+        rows.append(f'{20 + 2 * i};"{job}";"{default}";"{housing}";"{loan}";"{answer}"')
     (tmp_path / "bank-marketing").mkdir()
     (tmp_path / "bank-marketing/bank-full.csv").write_text("\n".join(rows) + "\n")
     return tmp_path
@@ -285,16 +286,17 @@ def bank(tmp_path):
 
 def test_numbers_are_scaled_and_words_become_a_column_each(bank):
     splits = load("bank-marketing", bank)
-    assert (splits.modality.name, splits.input.shape, splits.classes) == ("table", (8,), ("no", "yes"))
+    assert (splits.modality.name, splits.input.shape, splits.classes) == ("table", (10,), ("no", "yes"))
     assert splits.attributes == ("default", "housing", "loan")
     for part in splits.parts.values():
         for row, label, attributes in zip(part.inputs, part.labels, part.attributes.tolist(), strict=True):
             i = round(float(row[0]) * 15)
             assert row[0] == pytest.approx(i / 15)
-            # artist, clerk; default: no; housing: yes; loan: no, unknown, yes
-            assert row[1:].tolist() == [i % 2, 1 - i % 2, 1, 1, i % 3 == 0, i % 3 == 2, i % 3 == 1]
+            # artist, clerk; default: no, yes; housing: no, yes; loan: no, unknown, yes
+            answers = [i % 4 > 0, i % 4 == 0, i % 5 == 0, i % 5 > 0]
+            assert row[1:].tolist() == [i % 2, 1 - i % 2, *answers, i % 3 == 0, i % 3 == 2, i % 3 == 1]
             assert label == i % 2
-            assert attributes == [0, 1, int(i % 3 == 1)]
+            assert attributes == [int(i % 4 == 0), int(i % 5 > 0), int(i % 3 == 1)]
 
 
 def test_an_answer_that_is_none_is_named(bank):
@@ -307,5 +309,5 @@ def test_an_answer_that_is_none_is_named(bank):
 def test_a_row_of_a_table_is_drawn_as_a_line_of_pixels(bank):
     splits = load("bank-marketing", bank)
     pixels = splits.modality.pixels(splits.train.inputs)
-    assert (pixels.shape, pixels.dtype) == ((8, 1, 1, 8), np.uint8)
+    assert (pixels.shape, pixels.dtype) == ((8, 1, 1, 10), np.uint8)
     assert len(splits.modality.most_telling(splits.train.inputs, 3)) == 3

@@ -13,6 +13,7 @@ from cutlayer.data.load import load
 from cutlayer.experiment import adversary, measure, turns, victim
 from cutlayer.experiment.spec import Deployment, Experiment, Measure, Training
 from cutlayer.tables import Named
+from tests.tiny_split import write_split
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLACE = Deployment("zmq", "onnx")
@@ -53,11 +54,12 @@ def test_a_damaged_split_folder_is_said_and_deleted(tmp_path, name):
 
 def test_damaged_measurements_are_made_again(tmp_path, monkeypatch):
     told, final = [], tmp_path / PLACE.label
+    write_split(tmp_path / "split")
     shutil.copytree(GOLDEN / "tap", final / "tap")
     (final / "record.npz").write_bytes(b"PK")
     monkeypatch.setattr(measure.processes, "cloud", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        measure.measure(EXPERIMENT, PLACE, tmp_path, tmp_path, 1, None, told.append)
+        measure.measure(EXPERIMENT, PLACE, tmp_path / "split", tmp_path, 1, None, told.append)
     assert "measuring again" in told[0]
     assert not final.exists()
 

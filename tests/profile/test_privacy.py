@@ -35,7 +35,7 @@ def plan(model, data="digits", **options):
 def profiled(model, tmp_path_factory):
     out, lines = tmp_path_factory.mktemp("profile"), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quality, "ATTACKS", {"ridge": {}})
+        patch.setattr(quality, "ATTACKS", {"image": {"ridge": {}}})
         profile = run_plan(plan(model, privacy=True), SETTINGS, Limits(None, 0.6, 0.0), out, lines.append, pytest.fail)
     return out, profile, lines
 
