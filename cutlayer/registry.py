@@ -503,7 +503,7 @@ QUICK_ATTACKS = {
     "table": ("marginal", "nearest", "ridge", "table-decoder"),
     "tokens": ("token-frequency", "token-ridge", "nearest-activation"),
 }
-"""By the kind of inputs the floor and the attacks that a command runs where it is told none."""
+"""The floor and the attacks that a command runs where it is told none, by the kind of inputs."""
 
 GRADIENT_DEFENSES = Registry(
     "gradient defense",

@@ -123,7 +123,7 @@ class CausalSearch(Attack):
         return guess
 
     def _best(self, arrived: Tensor, guess: Tensor, tried: Tensor, place: int) -> Tensor:
-        """For each of r sentences the best of the words ``(r, k)`` at a place: ``(r,)``."""
+        """Return for each of r sentences the best of the words ``(r, k)`` at a place: ``(r,)``."""
         k = tried.shape[1]
         whole = guess.repeat_interleave(k, 0)
         whole[:, place] = tried.flatten()

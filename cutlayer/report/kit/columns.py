@@ -96,7 +96,7 @@ def shorter(cells: Sequence[str], width: int) -> dict[str, str]:
 
 
 def _alike(texts: Sequence[str]) -> int:
-    """With how many letters all begin, up to the last whole word."""
+    """Return the number of letters with which all begin, up to the last whole word."""
     common = "".join(letters[0] for letters in takewhile(lambda found: len({*found}) == 1, zip(*texts, strict=False)))
     return 1 + max(common.rfind(sign) for sign in " =,")
 

@@ -99,7 +99,7 @@ INPUT = Kind(
 )  # fmt: skip
 
 KINDS = {"image": PICTURE, "table": ROW, "tokens": SENTENCE}
-"""By the name of the modality."""
+"""The words for each kind of input, by the name of the modality."""
 
 
 def kind_of(modality: str) -> Kind:

@@ -72,7 +72,7 @@ def worst_of(cells: Cells) -> str | None:
 
 
 def most(found: Iterable[tuple[str, Estimate]]) -> dict[str, Estimate]:
-    """Of the estimates with one label the greatest, such as those of several deployments."""
+    """Keep the greatest of the estimates with one label, such as those of several deployments."""
     greatest: dict[str, Estimate] = {}
     for label, estimate in found:
         if label not in greatest or not greatest[label].value >= estimate.value:

@@ -42,7 +42,7 @@ class Packed(Codec):
 
     @property
     def keeps_rows(self) -> bool:  # type: ignore[override]
-        """As the codec; packings lose nothing."""
+        """Whether the codec keeps rows; packings lose nothing."""
         return self.codec.keeps_rows
 
     def encode(self, array: NDArray[Any]) -> Encoded:
