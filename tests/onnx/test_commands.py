@@ -60,7 +60,7 @@ def test_a_head_is_quantized_and_measured(tmp_path):
     done = cutlayer("quantize", tmp_path / "split", "--out", tmp_path / "int8", "--calibrate", 20, "--count", 50)
     assert (done.returncode, done.stderr) == (0, "")
     accuracy, pace, size = done.stdout.splitlines()[1:]
-    assert "of 50 images" in accuracy
+    assert "of 50 inputs" in accuracy
     assert "times as fast" in pace
     assert "bytes" in size
 
