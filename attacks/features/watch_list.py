@@ -12,6 +12,7 @@ found fewer than the ways in closed form behind dropout, stochastic rounding and
 
 Threat model: the attacker queries the device's head and defense, with its own images and with the candidates. With
 `likelihood` it holds the head and knows the law of the noise; where the defense states one, no attacker does better.
+Where what arrives tells the length of a sentence, a candidate of another length is impossible.
 The figure rests on the list: every candidate is equally likely, and the attacker knows each to the pixel.
 
 The task is that of a gallery and a probe in face recognition (Phillips, Moon, Rizvi, Rauss, "The FERET evaluation
@@ -20,7 +21,7 @@ methodology for face-recognition algorithms", PAMI 2000). We know of no paper th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -30,10 +31,10 @@ from torch.nn.functional import pad
 
 from cutlayer.attacks.base import Attack
 from cutlayer.attacks.features.comparisons import Comparison, Equal, ways
-from cutlayer.attacks.features.white_box import freeze
-from cutlayer.attacks.queries import CHUNK, release, with_held_out
+from cutlayer.attacks.features.stated_law import Law, is_in_rows, log_densities, obeys, own_lengths, stated
+from cutlayer.attacks.queries import release, with_held_out
+from cutlayer.attacks.tokens.pairs import lengths_seen
 from cutlayer.attacks.view import Access, View
-from cutlayer.defenses.shared.density import Density
 from cutlayer.metrics.identification import ranks, shares
 from cutlayer.options import Count, Whole
 from cutlayer.progress import track
@@ -51,11 +52,6 @@ LEAST_QUERIES, MOST_QUERIES, QUERIED_VALUES = 8, 256, 1 << 17
 shallow head behind noise (65,536 values) gave away 35 % of 200 inputs in place of 53 %."""
 LEAST = 32
 """Images that are used in any case."""
-MISFIT = 0.05
-"""Nats per value by which the density of what arrives may differ from that of draws of the law that is stated."""
-
-Law = Callable[[Tensor], Density | None]
-"""Images to the law of a release of each; None where the defense states none."""
 
 
 @dataclass(kw_only=True)
@@ -84,8 +80,8 @@ class WatchList(Attack):
     def fit(self, view: View) -> None:
         """Learn the noise, then choose how to compare on images of the attacker's own."""
         self._view, self._query = view, view.query
-        self._way, self._law = cast(Comparison, Equal()), cast(Law | None, None)
-        law = _stated(view) if self.likelihood else None
+        self._way, self._law, self._tells_length = cast(Comparison, Equal()), cast(Law | None, None), False
+        law = stated(view) if self.likelihood else None
         if not view.random and law is None:
             return
         n, size = self.n_releases, view.smashed.size
@@ -93,13 +89,16 @@ class WatchList(Attack):
         learning = min(LEARNING, max(LEAST, MOST_VALUES // (REPEATS * size)))
         images, n_fit = with_held_out(view, held_out + learning, held_out)
         own, learned_from = images[n_fit:][:held_out], images[: min(n_fit, learning)]
-        if law and _obeys(law, view, own):
+        if law and obeys(law, view, own):
             self._law = law
             return
         if not view.random:
             return
         tried = ways(self._releases(learned_from, REPEATS))
         arrived = self._releases(own, n)
+        if is_in_rows(view):
+            # A defense may leave nothing of the last row, so that a sentence looks shorter than it is.
+            self._tells_length = torch.equal(self._seen(arrived), own_lengths(own).to(arrived.device))
         true = torch.eye(len(own), dtype=torch.bool, device=view.device)
         best = -1.0
         for way, scores in zip(tried, self._scores(tried, arrived, own), strict=True):
@@ -113,8 +112,7 @@ class WatchList(Attack):
         """``(n_releases, N, *smashed.shape)`` and ``(M, *input.shape)`` -> ``(N, M)``."""
         if self._law is None:
             return self._scores([self._way], releases.flatten(2), candidates)[0]
-        laws = map(self._law, candidates.split(max(1, MOST_VALUES // self._view.smashed.size)))
-        return torch.cat([law.log_density_of_releases(releases) for law in laws if law], 1)
+        return log_densities(self._law, self._view, releases, candidates, MOST_VALUES)
 
     @property
     def _n_queries(self) -> int:
@@ -134,7 +132,15 @@ class WatchList(Attack):
                 scores.append(way.score(seen, encoded))
         found = [torch.cat(scores, 1) for scores in parts]
         # A rehearsal ends the loop early; the candidates that are left have no score.
-        return [pad(scores, (0, len(candidates) - scores.shape[1]), value=-torch.inf) for scores in found]
+        found = [pad(scores, (0, len(candidates) - scores.shape[1]), value=-torch.inf) for scores in found]
+        if not self._tells_length:
+            return found
+        impossible = self._seen(releases)[:, None] != own_lengths(candidates).to(releases.device)
+        return [scores.masked_fill(impossible, -torch.inf) for scores in found]
+
+    def _seen(self, releases: Tensor) -> Tensor:
+        """The number of tokens of each sentence in releases ``(n, N, D)``: ``(N,)``."""
+        return lengths_seen(releases.unflatten(2, self._view.smashed.shape))
 
     def _releases(self, images: Tensor, n: int) -> Tensor:
         """Several releases of each image, ``(n, N, D)``."""
@@ -142,29 +148,3 @@ class WatchList(Attack):
         for k in range(n):
             found[k] = release(self._query, images, self._view.device).flatten(1)
         return found
-
-
-def _stated(view: View) -> Law:
-    """The law of a release of each image, by the head and the defense that a white-box attacker holds."""
-    head, defense = freeze(view.head).to(view.device), view.defense
-
-    def law(images: Tensor) -> Density | None:
-        with torch.no_grad():
-            smashed = [head(part.to(view.device)) for part in images.split(CHUNK)]
-            return defense.density(torch.cat(smashed))
-
-    return law
-
-
-def _obeys(law: Law, view: View, own: Tensor) -> bool:
-    """Whether there is a law, and what arrives for images of the attacker's own obeys it: no codec has changed it."""
-    stated = law(own[:1])
-    if stated is None or not stated.exact or stated.mean.shape[1:] != view.smashed.shape:
-        return False
-    stated = law(own)
-    assert stated is not None
-    drawn = stated.draw(1, torch.Generator().manual_seed(view.seed))[0].to(view.device)
-    found, expected = (
-        stated.log_density_of_own(released).mean() for released in (release(view.query, own, view.device), drawn)
-    )
-    return bool((found - expected).abs() < MISFIT * view.smashed.size)

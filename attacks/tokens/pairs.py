@@ -51,6 +51,11 @@ def present(smashed: Tensor) -> Tensor:
     return some.flip(1).cummax(1).values.flip(1)
 
 
+def lengths_seen(releases: Tensor) -> Tensor:
+    """The number of tokens of each sentence, as releases of it show it: ``(n_releases, N, T, width)`` to ``(N,)``."""
+    return torch.stack([present(release).sum(1) for release in releases]).amax(0)
+
+
 def places(at: Tensor) -> Tensor:
     """The place of each token that there is, from 0: ``(N, T)`` to ``(M,)``."""
     return at.nonzero()[:, 1]
