@@ -81,18 +81,22 @@ class Planned:
 
     def __init__(self, splits: Splits, count: int | None, private: int, releases: int, *, loop: bool = False) -> None:
         if loop and private:
-            raise ConfigError("--private and --loop exclude each other: private images are sent --releases times.")
+            raise ConfigError("--private and --loop exclude each other: private inputs are sent --releases times.")
         test, faults = splits.test.first_readable(max(MOST_BY_DEFAULT if count is None else count, 1))
         victims, more = splits.private.first_readable(max(private, 1))
         count = len(test) if count is None else count
+        many = splits.modality.one[1]
         for name, wanted, part in (("test", count, test), ("private", private, victims)):
             if wanted > len(part):
-                raise ConfigError(f"{splits.name} has only {len(part):,} {name} images; {wanted:,} were asked for.")
-        self._parts, self.note = (test, victims), unreadable([*faults, *more]) if faults or more else ""
+                raise ConfigError(f"{splits.name} has only {len(part):,} {name} {many}; {wanted:,} were asked for.")
+        notes = [unreadable([*faults, *more])] if faults or more else []
+        if splits.alone:
+            notes.append(f"{splits.name} holds too few {many} for several parts: all are sent, in their order.")
+        self._parts, self.note = (test, victims), " ".join(notes)
         self._count, self._private, self._each_round = count, private, count + private * releases
         self.total, self.skipped, self.due = None if loop else self._each_round, 0, ""
         if loop and not count:
-            raise ConfigError("--loop needs at least one image; give --count 1 or more.")
+            raise ConfigError("--loop needs at least one input; give --count 1 or more.")
 
     def example(self) -> NDArray[np.float32]:
         """See `Frames`."""

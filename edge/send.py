@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cutlayer.data.load import open_data
+from cutlayer.data.load import check_taken, open_data
 from cutlayer.data.noise import RANDOM, load_inputs
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.defenses.base import deployed
@@ -312,14 +312,11 @@ def _splits(data: Splits | str | None, split: SplitFolder, root: Path | None, se
         splits = open_data(name, root, seed, shape=manifest.input.shape, tokenizer=split.tokenizer)
     if len(manifest.data_inputs) > 1:
         raise SplitError(
-            f"A request of this split is made of {', '.join(manifest.data_inputs)}, and {splits.name} has images; send "
-            f"random inputs with --data {RANDOM}, or your own through the Python interface."
+            f"A request of this split is made of {', '.join(manifest.data_inputs)}, and {splits.name} has "
+            f"{splits.modality.one[1]} alone; send random inputs with --data {RANDOM}, or your own through the Python "
+            "interface."
         )
-    if (splits.input.shape, splits.input.is_tokens) != (manifest.input.shape, manifest.input.is_tokens):
-        raise SplitError(
-            f"The {splits.modality.one[1]} of {splits.name} are {splits.input.described}, but the head takes "
-            f"{manifest.input.described}; choose another data set with --data."
-        )
+    check_taken(splits, manifest.input)
     if manifest.sequence and manifest.classes != len(splits.classes):
         # A vector, or the next token, is no class.
         test = replace(splits.test, labels=np.full(len(splits.test), NO_CLASS, np.int64))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cutlayer.data.images import ImageFiles
+from cutlayer.data.modality import inputs_like
 from cutlayer.data.near import near_copies
 from cutlayer.data.noise import RANDOM
 from cutlayer.data.overlap import apart
@@ -14,6 +15,7 @@ from cutlayer.data.splits import Splits
 from cutlayer.data.text import Tokenizer
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.registry import DATASETS
+from cutlayer.spec import TensorSpec
 
 _SPARE = 16
 """One more sample is read for so many, because copies of private samples are left out of the auxiliary part."""
@@ -82,6 +84,20 @@ def other_size(splits: Splits, asked: object, option: str = "--input") -> Config
     if not DATASETS.is_path(splits.name) and Path(splits.name).is_dir():
         text += f" For the folder {splits.name} instead of the data set of that name, write ./{splits.name}."
     return ConfigError(text)
+
+
+def check_taken(splits: Splits, taken: TensorSpec) -> None:
+    """Refuse data of another kind, or of another size, than a head takes.
+
+    Raises:
+        ConfigError: They do not fit; the message names both, and asks for other data.
+    """
+    own = splits.input
+    if (own.shape, own.is_tokens) != (taken.shape, taken.is_tokens):
+        raise ConfigError(
+            f"{splits.name} has {inputs_like(own)}, and the head takes {inputs_like(taken)}; choose another data set "
+            "with --data."
+        )
 
 
 def open_data(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from cutlayer.sequences import PAD
 from cutlayer.spec import TensorSpec, image_spec, token_spec
 
+LABELLED_FOLDERS = "put the images of each class into a folder of its own, or store labels as y beside x"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -59,6 +61,7 @@ class Modality:
         pixels: ``(N, *input.shape)`` -> the same inputs as ``(N, C, H, W)`` uint8, to be drawn.
         floor: The attacker's inputs ``(N, *input.shape)`` -> the best guess of whoever has seen no release.
         one: A word for one input, and its plural.
+        labelled: How somebody's own inputs get the labels that a training needs, as a request.
         kept: The type in numpy in which reconstructions are kept.
         continuous: Whether an input can change by a little, so that a head has derivatives.
         columns: The columns of a table; none where the inputs are no rows, or nobody knows their columns.
@@ -73,6 +76,7 @@ class Modality:
     pixels: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
     floor: Callable[[NDArray[Any]], NDArray[Any]] = field(default=lambda inputs: inputs.mean(axis=0), kw_only=True)
     one: tuple[str, str] = field(default=("image", "images"), kw_only=True)
+    labelled: str = field(default=LABELLED_FOLDERS, kw_only=True)
     kept: str = field(default="float16", kw_only=True)
     continuous: bool = field(default=True, kw_only=True)
     columns: tuple[Column, ...] = field(default=(), kw_only=True)
@@ -122,6 +126,7 @@ def table(columns: tuple[Column, ...]) -> Modality:
         pixels=lambda rows: np.rint(rows[:, None, None] * 255).astype(np.uint8),
         floor=lambda rows: _usual_row(rows, columns),
         one=("row", "rows"),
+        labelled="add a column of the classes, named label",
         columns=columns,
     )
 
@@ -157,6 +162,8 @@ def tokens(vocabulary: int, marks: tuple[int, ...] = ()) -> Modality:
         pixels=lambda ids: np.zeros((len(ids), 1, 1, 1), np.uint8),
         floor=lambda ids: _most_frequent(np.where(np.isin(ids, marks), PAD, ids)),
         one=("sentence", "sentences"),
+        labelled="write a .csv with the columns text and label, or take a model that has its weights, hf/FOLDER, with "
+        "no epochs",
         kept="int32",
         continuous=False,
         marks=marks,
@@ -172,3 +179,12 @@ def kind_of_inputs(spec: TensorSpec) -> str:
     if spec.is_tokens:
         return TOKENS
     return TABLE.name if len(spec.shape) == 1 else IMAGE.name
+
+
+def inputs_like(spec: TensorSpec) -> str:
+    """Inputs of this shape and type in words: "images of 3x32x32", "rows of 13 numbers"."""
+    if spec.is_tokens:
+        return f"sentences of at most {spec} tokens"
+    if len(spec.shape) == 1:
+        return f"rows of {spec} numbers"
+    return f"images of {spec}" if len(spec.shape) == 3 else f"inputs of {spec}"

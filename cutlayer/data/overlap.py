@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cutlayer.data.modality import TOKENS
 from cutlayer.data.splits import Splits
 from cutlayer.errors import DataError
 
@@ -37,10 +38,15 @@ def check_apart(data: Splits, n_private: int | None = None) -> None:
     count = int(shared(data, n_private).sum())
     if count:
         raise DataError(
-            f"{count:,} of {len(data.auxiliary):,} auxiliary inputs of {data.name} are private inputs too, pixel for "
-            "pixel, so that an attacker would be credited with what it knew before; remove the copies from the "
+            f"{count:,} of {len(data.auxiliary):,} auxiliary inputs of {data.name} are private inputs too, "
+            f"{_exactly(data)}, so that an attacker would be credited with what it knew before; remove the copies from the "
             "attacker's data, or take another seed."
         )
+
+
+def _exactly(data: Splits) -> str:
+    """How two inputs are equal, in words."""
+    return {"image": "pixel for pixel", TOKENS: "token for token"}.get(data.modality.name, "number for number")
 
 
 def apart(data: Splits) -> Splits:
@@ -48,5 +54,6 @@ def apart(data: Splits) -> Splits:
     mask = shared(data)
     if not mask.any():
         return data
-    note = f"{int(mask.sum()):,} auxiliary images equal a private one, pixel for pixel; the attacker does not get them."
+    many, exactly = data.modality.one[1], _exactly(data)
+    note = f"{int(mask.sum()):,} auxiliary {many} equal a private one, {exactly}; the attacker does not get them."
     return replace(data, auxiliary=data.auxiliary.at(np.flatnonzero(~mask)), notes=(*data.notes, note))

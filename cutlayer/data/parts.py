@@ -13,6 +13,8 @@ from cutlayer.errors import ConfigError, DataError
 
 _GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, without their whole part, are spread evenly over 0 to 1, however many there are."""
+SHARES = (4, 2, 1, 1)
+"""Of data of one's own: train, auxiliary, private and test."""
 
 
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:
@@ -36,7 +38,7 @@ def from_train_and_test(name: str, classes: tuple[str, ...], train: Dataset, tes
 
 def from_one(name: str, classes: tuple[str, ...], data: Dataset, seed: int) -> Splits:
     """Deal out one set to train, auxiliary, private and test as 4 : 2 : 1 : 1."""
-    return Splits(name, classes, *deal(data, (4, 2, 1, 1), np.random.default_rng(seed)))
+    return Splits(name, classes, *deal(data, SHARES, np.random.default_rng(seed)))
 
 
 def embedded(data_set: str, module: str, package: str) -> Any:
@@ -92,15 +94,25 @@ def dealt(sets: Sequence[Dataset], seed: int) -> list[Dataset]:
     Args:
         sets: One set, dealt out to train, auxiliary, private and test as 4 : 2 : 1 : 1; or one for training and one for
             testing, which are halved: train and auxiliary, private and test.
-        seed: Decides which sample goes to which part.
+        seed: Decides which sample goes to which part. What is too few for that is all in the test part, in its order,
+            from which a device sends; `Splits.check_full` refuses the empty parts.
 
     Raises:
         DataError: There are no samples.
     """
     rng = np.random.default_rng(seed)
     if not all(map(len, sets)):
-        raise DataError("There are no images in it, or in one of its two parts.")
-    return [part for data in sets for part in _shared(data, (4, 2, 1, 1) if len(sets) == 1 else (1, 1), rng)]
+        one = sets[0].modality.one[1]
+        raise DataError(f"There are no {one} in it, or in one of its two parts.")
+    if len(sets) == 1 and too_few(sets[0]):
+        return [*[sets[0].take(0)] * 3, sets[0]]
+    return [part for data in sets for part in _shared(data, SHARES if len(sets) == 1 else (1, 1), rng)]
+
+
+def too_few(data: Dataset) -> bool:
+    """Whether there are too few samples, or too few groups of them, for a model, attackers, victims and a test."""
+    groups = len(data) if data.groups is None else len(np.unique(data.groups))
+    return len(data) < sum(SHARES) or groups < len(SHARES)
 
 
 def _shared(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:

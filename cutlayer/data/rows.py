@@ -14,6 +14,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def _numbers(name: str, said: Sequence[str], source: str) -> NDArray[np.float64]
     numbers, word = list[float](), ""
     for row, cell in enumerate(said, 1):
         if not cell.strip():
-            raise DataError(f"The column {name!r} of {source} is empty in row {row:,}; fill it in, or remove the row.")
+            _refuse_gap(name, said, row, source)
         try:
             numbers.append(float(cell))
         except ValueError:
@@ -103,6 +104,15 @@ def _numbers(name: str, said: Sequence[str], source: str) -> NDArray[np.float64]
             f"such as {word!r:.40}; write numbers alone, or words alone."
         )
     return np.array(numbers) if numbers else None
+
+
+def _refuse_gap(name: str, said: Sequence[str], row: int, source: str) -> NoReturn:
+    """Refuse a column whose first empty cell is in this row."""
+    gaps, what = sum(not cell.strip() for cell in said), f"The column {name!r} of {source} is empty in"
+    if gaps == len(said):
+        raise DataError(f"{what} all {gaps:,} rows; remove the column.")
+    more = f", as in {gaps - 1:,} more" if gaps > 1 else ""
+    raise DataError(f"{what} row {row:,}{more} of {len(said):,}; fill it in, or remove the row.")
 
 
 def from_rows(
@@ -148,20 +158,28 @@ def open_table(path: Path, name: str, seed: int) -> Splits:
         names, *lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if line] or [[]]
     except csv.Error as error:
         raise DataError(f"{path} is no table: {error}.") from None
-    names = [name.strip() for name in names]
+    names, lines = [name.strip() for name in names], [[cell.strip() for cell in line] for line in lines]
     _check(path, names, lines)
     cells = {column: [line[k] for line in lines] for k, column in enumerate(names)}
-    said = cells.pop(next(name for name in names if name.lower() in LABELS))
+    own = next(name for name in names if name.lower() in LABELS)
+    said = cells.pop(own)
+    if "" in said:
+        _refuse_gap(own, said, said.index("") + 1, str(path))
     classes = tuple(sorted({*said}))
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise DataError(f"{path} names {len(classes):,} classes in its rows; 2 to {MOST_CLASSES} are needed.")
-    labels = np.array([classes.index(own) for own in said], np.int64)
+    labels = np.array([classes.index(one) for one in said], np.int64)
     return from_rows(name, classes, *rows_of(cells, str(path)), labels, seed)
 
 
 def _check(path: Path, names: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """Refuse a table that lacks names, a column of classes, rows, or cells."""
     labels = [name for name in names if name.lower() in LABELS]
+    if "" in names and len(names) > 1:
+        raise DataError(
+            f"{path} gives no name to its column {names.index('') + 1} in its first line; name it, or remove it, as "
+            "pandas does with index=False where it holds the numbers of the rows."
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path} names the column {twice[0]!r} more than once in its first line; name each once.")
     if len(labels) != 1:

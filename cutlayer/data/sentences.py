@@ -25,8 +25,8 @@ TEXT = "text"
 """Name of the column of the sentences, in any case."""
 LENGTH = 32
 """Tokens of a sentence at most, where neither the user nor the model says."""
-MOST_BYTES, MOST_CLASSES, FEWEST = 1 << 30, 256, 8
-"""Bytes of a file, classes at most, and sentences at least."""
+MOST_BYTES, MOST_CLASSES = 1 << 30, 256
+"""Bytes of a file, and classes, at most."""
 _DELIMITERS = ",;\t"
 
 
@@ -52,7 +52,7 @@ def open_sentences(path: Path, name: str, seed: int, length: int | None, tokeniz
         tokenizer: What makes tokens of text; the most frequent words of the sentences if None.
 
     Raises:
-        DataError: The file cannot be read, or holds too few sentences or too many classes.
+        DataError: The file cannot be read, or holds no sentences or too many classes.
     """
     try:
         text = decoded(read_bytes(path, MOST_BYTES))
@@ -63,12 +63,9 @@ def open_sentences(path: Path, name: str, seed: int, length: int | None, tokeniz
     else:
         sentences = [sentence for line in text.splitlines() if (sentence := " ".join(line.split()))]
         classes, labels = (), [NO_CLASS] * len(sentences)
-    if len(sentences) < FEWEST:
-        raise DataError(
-            f"{path} holds {len(sentences)} sentences, one in each line, and at least {FEWEST} are needed: a part "
-            f"for the model, for the attackers, for the victims and for the test. A device sends fewer with `cutlayer "
-            f"edge FOLDER --text < {path}`."
-        )
+    if not sentences:
+        below = " below the first" if path.suffix.lower() == ".csv" else ""
+        raise DataError(f"{path} holds no sentences; write one in each line{below}.")
     opened = tokenizer or Tokenizer(counted(sentences), f"the tokenizer of {path.name}")
     ids = opened.ids(sentences, length or LENGTH)
     groups = np.unique(ids, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
@@ -86,6 +83,8 @@ def _table(path: Path, text: str) -> tuple[list[str], tuple[str, ...], list[int]
     try:
         rows = csv.reader(io.StringIO(text), delimiter=max(_DELIMITERS, key=header.count))
         names, *lines = [line for line in rows if line]
+        if not lines:
+            return [], (), []
     except csv.Error as error:
         raise DataError(f"{path} is no table: {error}.") from None
     places = _places([name.strip().lower() for name in names], path)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.modality import IMAGE, Column, Modality
+from cutlayer.errors import DataError
 from cutlayer.spec import TensorSpec
 
 PARTS = ("train", "auxiliary", "private", "test")
@@ -153,6 +154,22 @@ class Splits:
     def input(self) -> TensorSpec:
         """What one input looks like."""
         return self.modality.spec(*self.train.shape)
+
+    @property
+    def alone(self) -> bool:
+        """Whether all samples are in the test part, because there are too few for several; see `dealt`."""
+        return len(self.test) == sum(map(len, self.parts.values()))
+
+    def check_full(self) -> None:
+        """Raise `DataError` where a part is empty, so that somebody has nothing."""
+        empty = [name for name, part in self.parts.items() if not len(part)]
+        if empty:
+            n, (one, several) = sum(map(len, self.parts.values())), self.modality.one
+            raise DataError(
+                f"{self.name} holds {n:,} {one if n == 1 else several}, too few, or too many of them equal: the model, "
+                "the attackers, the victims and the test need some of their own, at least 8 in all, and a part stays "
+                f"empty ({', '.join(empty)}). A device alone sends so few: `cutlayer edge FOLDER --data {self.name}`."
+            )
 
     def loaded(self, most: Mapping[str, int] | None = None) -> "Splits":
         """The same parts in memory; what cannot be read is left out, and said in `notes`.

@@ -80,7 +80,7 @@ class OfflineCounts:
             ", ".join(f"{n:,} {name}" for name, n in counts.items() if n) or "nothing"
         )
         if self.n_late:
-            line += f"; {self.n_correct / self.n_late:.1%} of {self.n_late:,} test images right"
+            line += f"; {self.n_correct / self.n_late:.1%} of {self.n_late:,} test inputs right"
         if self.waiting:
             line += f"\n{self.waiting:,} requests wait in {self.where}; the next run sends them first"
             line += f" ({self.why})" if self.why else ""

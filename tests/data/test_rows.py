@@ -1,5 +1,7 @@
 """Rows of a table as inputs: how columns are encoded, tables that come with packages, and tables of one's own."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,23 @@ def test_a_table_of_ones_own(mine, delimiter):
     assert data.floor.shape == (4,)
 
 
+def test_blanks_around_names_and_cells_are_none_of_them(mine):
+    data = load(mine(MINE.replace(",", " , ")))
+    assert data.classes == ("no", "yes")
+    assert [(column.name, column.words) for column in data.columns] == [
+        ("age", ()),
+        ("job", ("clerk", "cook", "judge")),
+    ]
+
+
+@pytest.mark.parametrize("rows", [3, 7])
+def test_a_table_that_is_too_small_for_several_parts_is_all_in_one(mine, rows):
+    data = load(mine("\n".join(MINE.splitlines()[: rows + 1])))
+    assert [len(part) for part in data.parts.values()] == [0, 0, 0, rows]
+    with pytest.raises(DataError, match=rf"holds {rows} rows, too few, .* at least 8 in all"):
+        data.check_full()
+
+
 def test_equal_rows_stay_in_one_part(mine):
     text = "age,label\n" + "".join(f"{k % 4},{'yes' if k % 2 else 'no'}\n" for k in range(40))
     data = load(mine(text))
@@ -84,7 +103,12 @@ def test_another_content_is_other_data(mine):
         (MINE.replace("job", "class"), "and it has class and label"),
         (MINE.replace("job", "age"), "names the column 'age' more than once"),
         (MINE.replace("25,judge", "25"), "has 2 cells in row 6, and its first line names 3 columns"),
-        (MINE.replace("25,judge", ",judge"), "The column 'age' of .* is empty in row 6"),
+        (MINE.replace("25,judge", ",judge"), "The column 'age' of .* is empty in row 6 of 24; fill it in"),
+        (MINE.replace(",judge,", ", ,"), "'job' of .* is empty in row 3, as in 7 more of 24; fill it in"),
+        (MINE.replace(",yes", ","), "'label' of .* is empty in row 2, as in 11 more of 24"),
+        (re.sub(",(clerk|cook|judge),", ",,", MINE), "'job' of .* is empty in all 24 rows; remove the column"),
+        (MINE.replace("age,job", "age,"), "gives no name to its column 2 in its first line; name it, or remove it"),
+        (MINE.replace("job,", "age ,"), "names the column 'age' more than once"),
         (MINE.replace("25,judge", "nan,judge"), "says 'nan' in row 6; write a finite number"),
         (MINE.replace("25,judge", "inf,judge"), "says 'inf' in row 6; write a finite number"),
         (MINE.replace("25,judge", "many,judge"), "holds 23 numbers and 1 words, such as 'many'"),

@@ -72,11 +72,8 @@ def test_a_file_is_data_by_its_name_alone():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (
-            "mine.txt",
-            "one\n\ntwo\n",
-            "holds 2 sentences, one in each line, and at least 8 .* edge FOLDER --text < .*mine.txt",
-        ),
+        ("mine.txt", "\n \n", "holds no sentences; write one in each line.$"),
+        ("mine.csv", "text,label\n", "holds no sentences; write one in each line below the first"),
         ("mine.csv", "text,label\n" + "a,b,c\n" * 9, "has 3 cells in row 1, .* in quotes where it has a comma"),
         ("mine.csv", "text,label\n,b\n" * 9, "has no text in row 1"),
         ("mine.csv", "text,label,class\n" + "a,b,c\n" * 9, "at most one of the classes"),
@@ -86,6 +83,14 @@ def test_a_file_is_data_by_its_name_alone():
 def test_what_is_no_text_is_refused(mine, name, content, message):
     with pytest.raises(DataError, match=message):
         load(mine(name, content))
+
+
+@pytest.mark.parametrize("content", ["one\n\ntwo\n", "the same sentence\n" * 20])
+def test_too_few_sentences_for_several_parts_are_all_in_one(mine, content):
+    data = load(mine("mine.txt", content))
+    assert data.alone
+    with pytest.raises(DataError, match=r"holds \d+ sentences, too few, .* \(train, auxiliary, private\). A device"):
+        data.check_full()
 
 
 def test_a_text_in_another_encoding_is_refused(tmp_path):

@@ -16,10 +16,10 @@ from cutlayer.cloud.service import Service
 from cutlayer.cloud.tap import Tap
 from cutlayer.data.documentation import PACKAGES
 from cutlayer.data.load import load
-from cutlayer.edge.frames import Frame, Sent
+from cutlayer.edge.frames import Frame, Planned, Sent
 from cutlayer.edge.said import Said, in_words
-from cutlayer.edge.send import send
-from cutlayer.errors import ConfigError, DataError, SplitError
+from cutlayer.edge.send import _splits, send
+from cutlayer.errors import ConfigError, DataError
 from cutlayer.experiment.recorded import read_tap, read_truth
 from cutlayer.split_folder import open_split
 from cutlayer.wire.connect import listen
@@ -119,10 +119,22 @@ def test_an_answer_that_is_no_class_is_a_vector_or_the_next_token(split, monkeyp
 def test_data_of_another_kind_are_refused_by_their_kind_before_anything_is_sent(split, tmp_path):
     write_split(tmp_path / "images")
     sentences = replace(load("documentation"), name="mine")
-    with pytest.raises(SplitError, match=r"The sentences of mine are 32 ids of tokens, but the head takes \dx"):
+    with pytest.raises(ConfigError, match=r"mine has sentences of at most 32 tokens, and the head takes images of \dx"):
         send(tmp_path / "images", "grpc://127.0.0.1:1", data=sentences)
-    with pytest.raises(SplitError, match=r"The images of digits are 1x8x8, but the head takes 32 ids of tokens"):
+    with pytest.raises(ConfigError, match=r"digits has images of 1x8x8, and the head takes sentences of at most 32"):
         send(split.path, "grpc://127.0.0.1:1", data=load("digits"))
+
+
+def test_a_device_sends_all_of_a_file_that_is_too_small_for_several_parts(split, tmp_path):
+    few = tmp_path / "three.txt"
+    texts = [*SENTENCES, "A socket is closed."]
+    few.write_text("\n".join(texts) + "\n")
+    frames = Planned(_splits(str(few), split, None, 0), None, 0, 1)
+    sent = np.concatenate([frames.take(k).image for k in range(frames.total)])
+    assert np.array_equal(sent, split.tokenizer.ids(texts, 32))
+    assert frames.note == f"{few} holds too few sentences for several parts: all are sent, in their order."
+    with pytest.raises(ConfigError, match="has only 0 private sentences; 1 were asked for"):
+        Planned(_splits(str(few), split, None, 0), None, 1, 1)
 
 
 def test_what_is_no_sentence_is_refused(split, tmp_path):

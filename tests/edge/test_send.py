@@ -204,7 +204,7 @@ def test_a_loop_goes_on_until_it_is_stopped_and_then_ends_with_the_summary(folde
 
     monkeypatch.setattr(Planned, "take", stopped)
     if not count:
-        with pytest.raises(ConfigError, match="at least one image"):
+        with pytest.raises(ConfigError, match="at least one input"):
             run(folder, count=0, private=0, loop=True)
         return
     summary = run(folder, count=count, private=0, loop=True)

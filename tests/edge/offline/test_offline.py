@@ -396,7 +396,7 @@ def test_a_run_without_a_server_reports_its_requests(folder, tmp_path, do):
     tail, head = open_split(folder).tail(threads=1), open_split(folder).head()
     right = np.mean(tail(head(part.inputs)).argmax(axis=1) == part.labels)
     ending = {
-        "local": f"4 local; {right:.1%} of 4 test images right",
+        "local": f"4 local; {right:.1%} of 4 test inputs right",
         "queue": "4 queued\n4 requests wait in",
         "drop": "4 dropped",
     }[do]
