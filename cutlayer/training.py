@@ -64,8 +64,7 @@ def train(
     """
     if (data.labels == NO_CLASS).any():
         raise ConfigError(
-            "The data have no classes, which a model is trained on: put the images of each class into a folder of its "
-            "own, or give a label for each image."
+            f"The {data.modality.one[1]} have no classes, which a model is trained on: {data.modality.labelled}."
         )
 
     def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cutlayer.data.modality import inputs_like
 from cutlayer.models.cut import Cut
 from cutlayer.report.kit.columns import columns
 from cutlayer.spec import TensorSpec
@@ -15,8 +16,7 @@ def table(model: str, input: TensorSpec, cuts: Sequence[Cut]) -> str:
         for cut in cuts
     ]  # fmt: skip
     head = ["cut", "smashed", "bytes", "of input", "head params", "head MACs"]
-    inputs = f"sentences of {input} tokens" if input.is_tokens else f"{input} images"
-    return f"{model} for {inputs}, {input.nbytes:,} bytes each\n" + columns(head, rows)
+    return f"{model} for {inputs_like(input)}, {input.nbytes:,} bytes each\n" + columns(head, rows)
 
 
 def _macs(cut: Cut) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cutlayer import own
+from cutlayer.data.modality import TABLE
 from cutlayer.errors import ConfigError
 from cutlayer.models.start import Start
 from cutlayer.onnx.given import given
@@ -106,8 +107,8 @@ def cuts(
     Args:
         model: A name from `cutlayer list models`, an ONNX file, a model of your own such as mine.py:Net, or hf/FOLDER
             for a language model in a folder of Hugging Face layout.
-        input: Shape of one image, such as 3x32x32, greatest number of tokens of a sentence, such as 64, or shape of an
-            input of an ONNX file by name, audio=1x576; the model's own if left out.
+        input: Shape of one image, such as 3x32x32, greatest number of tokens of a sentence or numbers of a row, such
+            as 64, or shape of an input of an ONNX file by name, audio=1x576; the model's own if left out.
         classes: Number of outputs of the model; 10 if left out. An ONNX file and a model of your own have theirs.
         state: For an ONNX file, an input that takes what an output of the request before gave: h=hn.
         constant: For an ONNX file, an input that always has the same value: sr=16000.
@@ -169,7 +170,7 @@ def split(
         weights: File of the model's weights: safetensors, or .pth, .pt, .th and the like with a state dict.
         input: Shape of one image, such as 3x32x32, where there is no data set and the model does not say, or of an
             input of an ONNX file by name: audio=1x576; or the size that the images of a path get; or the greatest
-            number of tokens of a sentence, such as 64.
+            number of tokens of a sentence, or the numbers of a row, such as 64.
         classes: Number of outputs of a model with --weights, where there is no data set; the model's own if left out.
         state: An input of an ONNX file that takes what an output of the request before gave: h=hn.
         constant: An input of an ONNX file that always has the same value: sr=16000.
@@ -293,7 +294,7 @@ def _only_onnx(options: dict[str, object]) -> None:
     for option, value in options.items():
         if value:
             raise ConfigError(
-                f"{option} is for ONNX files; leave it out for a model by name, which takes the images of --data."
+                f"{option} is for ONNX files; leave it out for a model by name, which takes the inputs of --data."
             )
 
 
@@ -307,6 +308,4 @@ def _input(model: str, texts: list[str]) -> TensorSpec | None:
     if len(shape) == 3:
         return TensorSpec(shape, "float32", 0.0, 1.0)
     stated = zoo.default_input(model)
-    if not stated.is_tokens:
-        raise ConfigError(f"A shape has the form CxHxW, such as 3x32x32; {' '.join(texts)!r} was given.")
-    return replace(stated, shape=shape)
+    return replace(stated, shape=shape) if stated.is_tokens else TABLE.spec(*shape)

@@ -13,7 +13,6 @@ from torch import fx
 from cutlayer import training
 from cutlayer.data.borrowed import borrowed
 from cutlayer.data.load import load, other_size
-from cutlayer.data.modality import TOKENS
 from cutlayer.data.splits import Splits
 from cutlayer.data.text import Tokenizer
 from cutlayer.defenses.base import check_kind
@@ -57,6 +56,7 @@ def load_data(experiment: Experiment, data_root: Path | None) -> Splits:
     )
     if shape and data.input.shape != shape:
         raise other_size(data, experiment.input)
+    data.check_full()
     if setup.auxiliary_data:
         few = {"auxiliary": setup.auxiliary} if setup.auxiliary else {}
         spoken = Tokenizer(data.tokenizer, f"the tokenizer of {data.name}") if data.tokenizer else None
@@ -71,15 +71,10 @@ def build(experiment: Experiment, data: Splits) -> fx.GraphModule:
     """The untrained model; one with the weights of a folder as it is there where the plan has no epochs."""
     if in_folder(experiment.model) and not experiment.training.epochs:
         return zoo.build(experiment.model, data.input, None, experiment.seed, experiment.start)
-    if not data.classes and data.modality.name == TOKENS:
-        raise ConfigError(
-            f"The sentences of {data.name} have no labels, which a model is trained on: write a .csv with the columns "
-            f"text and label, or take a model that has its weights, hf/FOLDER, with no epochs."
-        )
     if not data.classes:
         raise ConfigError(
-            f"The {data.modality.one[1]} of {data.name} have no classes, which a model is trained on: put the images "
-            "of each class into a folder of its own, or store labels as y beside x."
+            f"The {data.modality.one[1]} of {data.name} have no classes, which a model is trained on: "
+            f"{data.modality.labelled}."
         )
     return zoo.build(experiment.model, data.input, len(data.classes), experiment.seed, experiment.start)
 

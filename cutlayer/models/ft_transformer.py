@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cutlayer.models.mlp import MNIST
 from cutlayer.spec import TensorSpec
 
 WIDTH, HEADS, BLOCKS = 32, 4, 2
+ROW = TensorSpec((30,), "float32", 0.0, 1.0)
+"""A row of breast-cancer, where nothing else is said."""
 
 
 class FeatureTokens(nn.Module):
@@ -68,7 +69,7 @@ class ClassToken(nn.Module):
         return tokens[:, 0]
 
 
-def ft_transformer(input: TensorSpec = MNIST, classes: int = 2) -> nn.Module:
+def ft_transformer(input: TensorSpec = ROW, classes: int = 2) -> nn.Module:
     """Two blocks of width 32 with 4 heads over the numbers of a row; the token of the class is classified."""
     if input.is_tokens or len(input.shape) != 1:
         raise ValueError("it takes rows of a table.")

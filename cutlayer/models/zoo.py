@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from cutlayer.data.modality import TABLE, TOKENS, inputs_like, kind_of_inputs
 from cutlayer.errors import ConfigError, CutlayerError, near
 from cutlayer.models import vgg11
 from cutlayer.models.graph import ends, insert_after, nothing, reason, trace
@@ -23,6 +24,8 @@ from cutlayer.registry import MODELS
 from cutlayer.spec import TensorSpec, image_spec
 
 IMAGENET = image_spec(3, 224, 224)
+ANY = "mlp"
+"""The model for inputs of every kind but sentences."""
 
 
 _CIFAR10 = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
@@ -39,7 +42,7 @@ def default_input(name: str) -> TensorSpec:
     known = MODELS.options(name) if not isinstance(target, nn.Module) else {}
     spec = known["input"].default if "input" in known else None
     if not isinstance(spec, TensorSpec):
-        raise ConfigError(f"{name} does not say which images it takes; name the shape of one with --input, CxHxW.")
+        raise ConfigError(f"{name} does not say which inputs it takes; name the shape of one with --input, CxHxW.")
     return spec
 
 
@@ -50,16 +53,16 @@ def build(
 
     Args:
         name: A name as in `cutlayer.registry.MODELS`.
-        input: One input: an image ``(C, H, W)``, or a row of a table ``(n,)``.
+        input: One input: an image ``(C, H, W)``, a row of a table ``(n,)``, or the ids of a sentence ``(T,)``.
         classes: Number of logits; that of the model itself when None.
         seed: Seed of random weights. The global generator is left as it was.
         start: Weights from a file, and normalization.
 
     Raises:
-        ConfigError: There is no such model, it cannot take such images, or the weights do not fit.
+        ConfigError: There is no such model, it cannot take such inputs, or the weights do not fit.
         SplitError: The model cannot be traced.
     """
-    refused = f"{name} cannot take {'sequences of' if input.is_tokens else 'images of'} {input}"
+    refused = f"{name} cannot take {inputs_like(input)}"
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -72,18 +75,28 @@ def build(
     except CutlayerError:
         raise
     except Exception as error:
+        if not MODELS.is_own(name) and kind_of_inputs(input) != kind_of_inputs(default_input(name)):
+            raise ConfigError(f"{refused}; {_that_take(input)}.") from error
         if not (MODELS.is_own(name) or isinstance(error, RuntimeError | ValueError | AssertionError)):
             raise
         raise ConfigError(f"{refused}: {reason(error)}") from error
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 2 or shape[0] != 2 or classes not in (None, shape[1]):
-        gives = f"{tuple(shape[1:])} for one image" if shape else f"a {type(logits).__name__}"
+        gives = f"{tuple(shape[1:])} for one of them" if shape else f"a {type(logits).__name__}"
         raise ConfigError(f"{refused}: it gives {gives} instead of {classes or 'a row of'} logits.")
     if (normalize := _normalization(name, model, input, start)) is not None:
         taken = dict(graph.named_children())
         child = next(free for k in itertools.count(1) if (free := f"normalize{'' if k == 1 else k}") not in taken)
         insert_after(graph, ends(graph.graph)[0], child, normalize)
     return graph
+
+
+def _that_take(input: TensorSpec) -> str:
+    """The models by name that are made for inputs of this kind, for a message."""
+    kind = kind_of_inputs(input)
+    names = [name for name in MODELS if kind_of_inputs(default_input(name)) == kind or (name == ANY and kind != TOKENS)]
+    what = {TOKENS: "sentences", TABLE.name: "rows of a table"}.get(kind, "images")
+    return f"models of {what} are {', '.join(names)}{' and hf/FOLDER' if kind == TOKENS else ''}"
 
 
 def n_classes(model: nn.Module, input: TensorSpec) -> int:
@@ -118,7 +131,7 @@ def _normalization(name: str, model: nn.Module, input: TensorSpec, start: Start)
                 f"{option} must be one number, or one for each channel ({channels}); {len(values)} were given."
             )
     if 0 in std:
-        raise ConfigError("std must not be 0, since the images are divided by it.")
+        raise ConfigError("std must not be 0, since the inputs are divided by it.")
     return Normalize(channels, mean or (0.0,), std or (1.0,), axes)
 
 

@@ -140,7 +140,7 @@ def test_a_line_that_decides_by_values_is_named(mine):
         ("Needy", r"needs width, which nobody states.*`classes`, `num_classes` and `input`"),
         ("nothing", r"is no model: it returns None, and no nn\.Module"),
         ("number", r"is no model: it must be an nn\.Module, or return one, and is 3"),
-        ("normalized", r"cannot take images of 1x16x16: it gives \(2,\) for one image instead of 5 logits"),
+        ("normalized", r"cannot take images of 1x16x16: it gives \(2,\) for one of them instead of 5 logits"),
     ],
 )
 def test_what_is_no_model_is_refused(mine, attribute, words):

@@ -1,9 +1,12 @@
+import re
+
 import pytest
 import torch
 
+from cutlayer.data.modality import TABLE, inputs_like
 from cutlayer.errors import ConfigError
 from cutlayer.models.zoo import build
-from cutlayer.spec import image_spec
+from cutlayer.spec import image_spec, token_spec
 
 
 def test_the_seed_draws_the_weights_and_the_global_generator_is_left_alone():
@@ -51,6 +54,21 @@ def test_he_layers_have_the_papers_shapes():
 def test_resnet20_has_the_papers_number_of_parameters():
     model = build("resnet20", image_spec(3, 32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == 269722
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet18", "ft_transformer", "text_transformer"])
+def test_inputs_of_another_kind_are_refused_with_the_models_that_take_them(name):
+    kinds = {
+        "sentences": (token_spec(32, 500), "text_transformer, text_gpt and hf/FOLDER"),
+        "rows of a table": (TABLE.spec(13), "mlp, ft_transformer"),
+        "images": (image_spec(3, 32, 32), "he_lenet, .*, mlp, .*"),
+    }
+    takes = {"mlp": {"rows of a table", "images"}, "resnet18": {"images"}, "ft_transformer": {"rows of a table"}}
+    for kind in kinds.keys() - takes.get(name, {"sentences"}):
+        spec, able = kinds[kind]
+        message = rf"^{name} cannot take {re.escape(inputs_like(spec))}; models of {kind} are {able}\.$"
+        with pytest.raises(ConfigError, match=message):
+            build(name, spec, 3)
 
 
 @pytest.mark.parametrize(
