@@ -57,6 +57,19 @@ def only_one(path: Path, *, inside: bool = False, say: Callable[[str], None] | N
                     name.parent.rmdir()  # where nothing was written into it
 
 
+def holder_of(path: Path) -> str | None:
+    """Who holds the lock that lies beside a file or folder, in words; None where nobody does, as far as it is known."""
+    try:
+        with open_regular(path.with_name(f".{path.name}{NAME}"), os.O_RDONLY, buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(file)
+    except OSError:
+        return None
+    return None
+
+
 @contextmanager
 def _locked(path: Path, name: Path, say: Callable[[str], None] | None) -> Iterator[BinaryIO]:
     """The file of the lock, open and locked."""

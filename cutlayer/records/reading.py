@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cutlayer.bounded import read_arrays, read_json, reason
 from cutlayer.errors import CutlayerError
+from cutlayer.machine.lock import holder_of
 from cutlayer.records import class_level, found, gradients, training
 from cutlayer.records.cells import Record
 from cutlayer.records.class_level import ClassRecord
@@ -95,10 +96,11 @@ class Study(Generic[R]):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A folder that is no finished run, and why."""
+    """A folder that is no finished run, and why; `running` where a process is at work in it now."""
 
     name: str
     reason: str
+    running: bool = False
 
 
 def read(runs: Path, *, arrays: bool = True) -> tuple[list[Run], list[Skipped]]:
@@ -124,7 +126,9 @@ def read(runs: Path, *, arrays: bool = True) -> tuple[list[Run], list[Skipped]]:
     for folder in here:
         # Another one is no run, such as the folder of the trained models.
         if folder not in done and (folder / EXPERIMENT).exists():
-            skipped.append(Skipped(folder.name, "It is unfinished: it has no result.json."))
+            by = holder_of(folder)
+            why = f"It is running: {by} is at work." if by else "It is unfinished: it has no result.json."
+            skipped.append(Skipped(folder.name, why, by is not None))
     skipped.sort(key=lambda entry: entry.name)
     others = (training.TRAINING, gradients.CELLS, class_level.CELLS)
     if not finished and not any((folder / name).exists() for folder in here for name in others):

@@ -31,35 +31,47 @@ class Unfinished:
         about: What it would have measured; empty where its plan cannot be read.
         reason: Why it has no result; empty where it failed.
         failure: How it failed; None where it did not, as far as it says.
+        running: Whether a process is at work on it.
     """
 
     name: str
     about: str
     reason: str
     failure: FailedTrial | None = None
+    running: bool = False
 
 
 def unfinished(runs: Path, skipped: Sequence[Skipped]) -> list[Unfinished]:
-    """Every trial of a folder of runs that has no result: failed ones first."""
-    reasons = {entry.name: entry.reason for entry in skipped}
+    """Every trial of a folder of runs that has no result: failed ones first, and running ones last."""
+    running = {entry.name for entry in skipped if entry.running}
     failed = {path.parent.name: read_failure(path.parent) for path in sorted(runs.glob(f"*/{FAILED}"))}
     # A run whose later attempt succeeded, but whose failure was not deleted, has a result.
-    failed = {name: found for name, found in failed.items() if not (runs / name / RESULT).exists()}
+    failed = {
+        name: found for name, found in failed.items() if not (runs / name / RESULT).exists() and name not in running
+    }
     found = [Unfinished(name, _about(runs / name), "", failure) for name, failure in failed.items()]
-    found += [Unfinished(n, _about(runs / n), reason) for n, reason in reasons.items() if n not in failed]
+    found += [
+        Unfinished(entry.name, _about(runs / entry.name), entry.reason, running=entry.running)
+        for entry in sorted(skipped, key=lambda entry: entry.running) if entry.name not in failed
+    ]  # fmt: skip
     return found
 
 
 def counted(found: Sequence[Unfinished]) -> Html | None:
-    """One sentence for the top of the page, with a link; None where every trial has a result."""
-    failed = sum(entry.failure is not None for entry in found)
-    open_ = len(found) - failed
+    """One sentence for the top of the page, with a link; None where every trial has a result.
+
+    It is an alarm where something is wrong, and not where the others are running.
+    """
+    failed, running = sum(entry.failure is not None for entry in found), sum(entry.running for entry in found)
+    open_ = len(found) - failed - running
     without = f"{'has' if open_ == 1 else 'have'} no result yet, or none that can be read"
     said = [f"{n:,} {what}" for n, what in ((failed, "failed"), (open_, without)) if n]
+    said += [f"{running:,} {'is' if running == 1 else 'are'} running"] if running else []
     if not said:
         return None
-    return el("p", "Trials that are not on this page: ", el("a", " and ".join(said), href=f"#{ANCHOR}"), ".",
-              class_="missing")  # fmt: skip
+    text = " and ".join([*filter(None, [", ".join(said[:-1])]), said[-1]])
+    link = el("a", text, href=f"#{ANCHOR}")
+    return el("p", "Trials that are not on this page: ", link, ".", class_="missing" if failed or open_ else None)
 
 
 def without_result(found: Sequence[Unfinished], runs: Sequence[Run]) -> Html | None:

@@ -1,7 +1,10 @@
 """Trials without a result: failed ones with their error, stopped ones with their reason, and what they were."""
 
+import re
+
 import pytest
 
+from cutlayer.machine.lock import only_one
 from cutlayer.records.failed import write_failure
 from cutlayer.report.runs.page import write
 
@@ -37,6 +40,18 @@ def test_a_failed_trial_says_what_it_was_and_how_it_failed(page):
     assert "File x, line 3" in part
     assert part.index("dddddddddddd") < part.index("eeeeeeeeeeee"), "failed ones first"
     assert "It is unfinished: it has no result.json." in part
+
+
+def test_a_trial_that_is_running_is_no_alarm(runs):
+    folder = runs / "eeeeeeeeeeee"
+    folder.mkdir()
+    (folder / "experiment.toml").write_text(PLAN)
+    with only_one(folder):
+        page = write(runs).read_text(encoding="utf-8")
+    assert 'Trials that are not on this page: <a href="#unfinished">1 is running</a>.' in page
+    assert '<p class="missing">' not in page
+    assert re.search(r"It is running: process \d+ on \S+ since \S+ \S+ is at work\.", page)
+    assert '<p class="missing">' in write(runs).read_text(encoding="utf-8"), "it was stopped"
 
 
 def test_a_trial_that_succeeded_later_is_not_missing(runs):
