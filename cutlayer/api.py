@@ -251,7 +251,7 @@ def _classes(halves: SplitModel, data: Splits) -> int:
         shape: tuple[int, ...] = tuple(halves.tail(halves.head(nothing(data.input, 1))).shape)
     if len(shape) != 2 or shape[0] != 1 or shape[1] < len(data.classes):
         raise SplitError(
-            f"The model gives {shape} for one image, but the data has {len(data.classes)} classes; its output must be "
+            f"The model gives {shape} for one input, but the data has {len(data.classes)} classes; its output must be "
             "(N, classes), one logit for each class at least."
         )
     return shape[1]

@@ -162,7 +162,7 @@ def test_training_needs_labels(tmp_path):
 
 
 def test_a_model_with_too_few_logits_is_refused(data, tmp_path):
-    with pytest.raises(SplitError, match=r"gives \(1, 2\) for one image, but the data has 3 classes"):
+    with pytest.raises(SplitError, match=r"gives \(1, 2\) for one input, but the data has 3 classes"):
         cutlayer.split(nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(64, 2)), "1", data, tmp_path / "split")
     assert not (tmp_path / "split").exists()
 

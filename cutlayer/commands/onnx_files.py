@@ -10,6 +10,7 @@ import numpy as np
 
 from cutlayer.commands.cut_table import table
 from cutlayer.data.load import load
+from cutlayer.data.modality import inputs_like
 from cutlayer.data.splits import Splits
 from cutlayer.errors import SplitError
 from cutlayer.models.manifest import Ends
@@ -94,17 +95,19 @@ def _check_data(graph: Survey, splits: Splits) -> None:
     file, answer = graph.file, next(iter(graph.file.outputs.values()))
     numbers, classes = prod(answer.shape), len(splits.classes)
     if len(file.inputs) - len(file.state) > 1:
-        raise SplitError(f"{file.path} takes {', '.join(file.inputs)}, not images alone; leave out --data.")
+        raise SplitError(
+            f"{file.path} takes {', '.join(file.inputs)}, not {splits.modality.one[1]} alone; leave out --data."
+        )
     if not splits.classes:
         raise SplitError(
-            f"The images of {splits.name} have no classes, so that no accuracy can be measured: leave out --data, or "
-            "put the images of each class into a folder of its own."
+            f"The {splits.modality.one[1]} of {splits.name} have no classes, so that no accuracy can be measured: "
+            f"leave out --data, or {splits.modality.labelled}."
         )
     says_class = np.dtype(answer.dtype).kind in "iu" and numbers == 1
     if splits.input.shape != file.input.shape or not (numbers == classes or says_class):
         raise SplitError(
-            f"{splits.name} has {classes} classes of {splits.input} images, but {file.path} gives {numbers} numbers "
-            f"for {file.input}; name the data set that it was trained on, or leave out --data."
+            f"{splits.name} has {classes} classes of {inputs_like(splits.input)}, but {file.path} gives "
+            f"{numbers} numbers for {file.input}; name the data set that it was trained on, or leave out --data."
         )
 
 

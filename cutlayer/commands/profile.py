@@ -91,19 +91,20 @@ def profile(
         transport: grpc, zmq or another transport of `cutlayer list transports`, if this machine serves the tail.
         samples: Runs of each head, more of a quick one; a p95 needs 90, a p99 459.
         seconds: Time limit for the runs of each head, in seconds; half of it unless other programs disturb them.
-        data: A name from `cutlayer list datasets`, or the path of a folder of images, an .npz or .npy file, whose
-            images are sent instead of random ones; or a data set of sentences, for a text model.
+        data: A name from `cutlayer list datasets`, or the path of a folder of images or of a file of data,
+            whose inputs are sent instead of random ones; of sentences for a text model, of rows for one of tables.
         tokens: For a text model, lengths of sentences in tokens, such as 16,64,256: what each costs at every cut is
             measured beside the rest. A model by name is built for the longest.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         epochs: Training passes over the data set, for a model by name; 0 leaves its weights random.
-        privacy: Attack every cut with ridge, nearest and a small decoder, with the images of --data.
+        privacy: Attack every cut with ridge, nearest and a small decoder, of sentences with token-ridge; it needs
+            --data.
         max_latency: Recommend no cut above this latency, such as 50ms.
         max_leakage: Recommend no cut above this leakage gain, 0 to 1.
         min_accuracy: Recommend no cut below this accuracy, 0 to 1.
         cores: Numbers of the cores for the device's process, such as 0,1; all cores if left out.
         quota: CPU time of the device's process: 0.25 is a quarter of one core; no limit if left out.
-        seed: Seed of weights, random images and the order of the cuts.
+        seed: Seed of weights, random inputs and the order of the cuts.
         out: Folder for profile.json, profile.csv, profile.html and the split folders of the cuts.
         limit_s: For an ONNX file, the time in seconds in which it must be cut; 600 if left out.
         limit_gb: For an ONNX file, the memory in GB that this may take; three quarters of this machine's if left out.

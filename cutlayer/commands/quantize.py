@@ -30,10 +30,10 @@ def quantize(
     Args:
         folder: Written by `cutlayer split`.
         out: The split folder to write.
-        data: A name from `cutlayer list datasets`, random, or the path of a folder of images, an .npz or .npy file; the
+        data: A name from `cutlayer list datasets`, random, or the path of a folder or file of data; the
             data set that the split was trained on if left out.
-        calibrate: Number of training images from which the value ranges are set.
-        count: Number of test images for the accuracy of both heads.
+        calibrate: Number of training inputs from which the value ranges are set.
+        count: Number of test inputs for the accuracy of both heads.
         threads: Threads of each half.
         seed: Seed of the data splits, the same as for `cutlayer split`.
         force: Replace a split folder that --out names.
@@ -53,7 +53,7 @@ def _quantize(
     folder: Path, out: Path, data: str | None, calibrate: int, count: int, threads: int, seed: int, *, force: bool,
     data_root: Path | None,
 ) -> None:  # fmt: skip
-    from cutlayer.data.load import open_data
+    from cutlayer.data.load import check_taken, open_data
     from cutlayer.data.noise import RANDOM, load_inputs
     from cutlayer.data.splits import unreadable
     from cutlayer.models.files import check_free
@@ -74,11 +74,7 @@ def _quantize(
         splits = load_inputs(manifest.data_inputs, seed)
     else:
         splits = open_data(name, data_root, seed, shape=manifest.input.shape, tokenizer=float32.tokenizer)
-        if (splits.input.shape, splits.input.is_tokens) != (manifest.input.shape, manifest.input.is_tokens):
-            raise ConfigError(
-                f"The {splits.modality.one[1]} of {name} are {splits.input.described}, and the head takes "
-                f"{manifest.input.described}; choose another data set with --data."
-            )
+        check_taken(splits, manifest.input)
     (train, faults), (test, more) = splits.train.first_readable(calibrate), splits.test.first_readable(count)
     for note in (*splits.notes, *([unreadable([*faults, *more])] if faults or more else [])):
         say(note)

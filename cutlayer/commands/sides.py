@@ -170,7 +170,7 @@ def edge(
     seed: Seed = 0,
     data_root: DataRoot = None,
 ) -> None:
-    """Run the head of a split folder on images, send the smashed data, and time each stage; or train, or join a room.
+    """Run the head of a split folder on data, send the smashed data, and time each stage; or train, or join a room.
 
     Args:
         folder: Written by `cutlayer split`; the device needs split.json and head.onnx only. None with --train.
@@ -179,15 +179,15 @@ def edge(
         connect: Address of the cloud.
         head: Runtime of the head; onnx needs no torch.
         data: A name from `cutlayer list datasets`, the path of a folder of images, of a file of data, or `random`
-            for random pixels; the data set that the split was trained on if left out. With --train, the folder of the
+            for random numbers; the data set that the split was trained on if left out. With --train, the folder of the
             data sets.
         camera: Number of a camera, or path of a video, in place of a data set; needs OpenCV.
-        count: Number of test images or frames, sent one by one; if left out 500, or all test images if there are fewer.
+        count: Number of test inputs or frames, sent one by one; if left out 500, or all test inputs if there are fewer.
             With 0, only the warmup and what waits in the queue are sent.
-        loop: Begin again after the last image, until Ctrl-C or SIGTERM.
+        loop: Begin again after the last input, until Ctrl-C or SIGTERM.
         rate: Requests per second; each is sent after the answer to the one before if left out.
-        private: Number of victims' images, sent after the test images, for the attacks.
-        releases: How many times each private image is sent.
+        private: Number of victims' inputs, sent after the test inputs, for the attacks.
+        releases: How many times each private input is sent.
         warmup: Requests before the first that counts; 20 if left out, and none with --text, which then sends nothing
             but what is said.
         codec: A name from `cutlayer list codecs`, also with an option or packings: int8:channel, int8+zstd.

@@ -39,8 +39,8 @@ def check_apart(data: Splits, n_private: int | None = None) -> None:
     if count:
         raise DataError(
             f"{count:,} of {len(data.auxiliary):,} auxiliary inputs of {data.name} are private inputs too, "
-            f"{_exactly(data)}, so that an attacker would be credited with what it knew before; remove the copies from the "
-            "attacker's data, or take another seed."
+            f"{_exactly(data)}, so that an attacker would be credited with what it knew before; remove the copies "
+            "from the attacker's data, or take another seed."
         )
 
 

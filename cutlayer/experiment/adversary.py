@@ -357,7 +357,7 @@ def _smaller(attack: Attack) -> str:
         if isinstance(value := getattr(part, name, None), int) and value > 1
     ]
     less = f"try it with {' or '.join(halves)}, or" if halves else "try it"
-    return f"{less} with fewer images of the attacker ([measure] auxiliary), or with more memory (--max-memory)"
+    return f"{less} with fewer inputs of the attacker ([measure] auxiliary), or with more memory (--max-memory)"
 
 
 Rebuilt = dict[tuple[str, str], NDArray[Any]]

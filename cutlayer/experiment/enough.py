@@ -39,6 +39,6 @@ def check_enough(data: Splits, *, private: bool) -> None:
     raise DataError(
         f"{data.name} holds {whole:,} inputs, {n_private:,} private and {n_auxiliary:,} auxiliary ones among them, "
         f"which is too few: an audit {attacks} lets the attackers learn from auxiliary ones, at least "
-        f"{LEAST_AUXILIARY}. Name with --data a folder of at least {LEAST_IN_ONE} images (an eighth of them becomes "
-        "private, a quarter auxiliary), an array file with as many inputs, or a data set of `cutlayer list datasets`."
+        f"{LEAST_AUXILIARY}. Name with --data at least {LEAST_IN_ONE} {data.modality.one[1]} (an eighth of them "
+        "becomes private, a quarter auxiliary), or a data set of `cutlayer list datasets`."
     )

@@ -142,7 +142,7 @@ def _check(cells: Sequence[Cell], data: Splits) -> None:
         if needed > len(data.private):
             raise ConfigError(
                 f"{data.name} has {len(data.private):,} private samples, and {cell} needs {needed:,}; state fewer "
-                "images for this attack, or smaller updates."
+                "samples for this attack, or smaller updates."
             )
 
 

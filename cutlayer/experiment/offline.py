@@ -11,7 +11,7 @@ import torch
 
 from cutlayer.attacks.view import Access, Vantage
 from cutlayer.data.legend import legend_of
-from cutlayer.data.load import load, other_size
+from cutlayer.data.load import check_taken, load
 from cutlayer.data.overlap import check_apart
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import deployed
@@ -35,7 +35,7 @@ from cutlayer.tables import Named
 PLACE = "tap"
 """The name of the deployment in the rows: a tap does not say over what its requests came."""
 
-_SMALLER = "fewer inputs (--count), with fewer images of the attackers (--auxiliary)"
+_SMALLER = "fewer inputs (--count), or fewer of the attackers (--auxiliary)"
 
 
 def attack_tap(
@@ -91,7 +91,7 @@ def attack_tap(
     adversary.check_granted(asked, access, vantage)
     manifest, known = split.manifest, None if truth is None else read_truth(truth)
     if len(manifest.data_inputs) > 1:
-        raise ConfigError(f"Attacks rebuild one image, and the head of {split.path} takes {len(manifest.data_inputs)}.")
+        raise ConfigError(f"Attacks rebuild one input, and the head of {split.path} takes {len(manifest.data_inputs)}.")
     seen, codec, notes = read_tap(tap, manifest, codec=codec, truth=known, releases=releases, count=count)
     n_releases, n = next(iter(seen.values())).shape[:2]
     held = attackers_data(data, split, auxiliary, seed, data_root)
@@ -142,8 +142,7 @@ def attackers_data(name: str, split: SplitFolder, auxiliary: int, seed: int, roo
     """The data, with no more auxiliary inputs than the attackers get; text in the tokens of the split."""
     manifest = split.manifest
     data = load(name, root, seed, shape=manifest.input.shape, tokenizer=split.tokenizer)
-    if data.input.shape != manifest.input.shape:
-        raise other_size(data, manifest.input)
+    check_taken(data, manifest.input)
     return replace(data, auxiliary=data.auxiliary.take(auxiliary or None))
 
 

@@ -45,7 +45,7 @@ def check_probes(probes: Sequence[Probe], data: Splits, granted: Access, vantage
             )
         if other and entry.target != "identity":
             raise ConfigError(
-                f"The probe {entry.label} is fitted on what is known of the attackers' images, and those of {other} "
+                f"The probe {entry.label} is fitted on what is known of the attackers' inputs, and those of {other} "
                 "have other classes and attributes; leave the probe out, or measure.auxiliary_data."
             )
         check(entry.target, entry.attribute, entry.network, entry.images, data)

@@ -212,7 +212,9 @@ def check(experiment: Experiment, data: Splits) -> None:
         present = len(getattr(data, part))
         if not 0 < wanted <= present:
             section = "training" if part == "train" else "measure"
-            raise ConfigError(f"{data.name} has {present} {part} images, not {wanted}; change [{section}].")
+            raise ConfigError(
+                f"{data.name} has {present} {part} {data.modality.one[1]}, not {wanted}; change [{section}]."
+            )
     if setup.turns < 0 or setup.turns == 1:
         raise ConfigError(f"measure.turns must be 0, or at least 2 for an interval, not {setup.turns}.")
     check_apart(victim.shown(experiment, data), setup.private)
@@ -312,7 +314,7 @@ def run(
 def _smaller(experiment: Experiment) -> str:
     """What to try where an experiment runs out of memory."""
     half = max(1, experiment.training.batch // 2)
-    return f"training.batch={half}, with fewer images (training.images, measure.auxiliary)"
+    return f"training.batch={half}, with fewer inputs (training.images, measure.auxiliary)"
 
 
 def _stamped(say: Say) -> Say:

@@ -49,32 +49,32 @@ def check(target: str, attribute: str, network: str, images: int, data: Splits) 
     for name, part in parts.items():
         if images > len(part):
             raise ConfigError(
-                f"The probe {target} wants {images:,} {name} images, and {data.name} has {len(part):,}; change "
+                f"The probe {target} wants {images:,} {name} inputs, and {data.name} has {len(part):,}; change "
                 "probe.images."
             )
     private, own = data.private.take(images), data.auxiliary
     if target == "class" and not _comparable(private, own):
         raise ConfigError(
-            f"A probe for the class of {data.name} cannot be fitted: the attackers' images do not have the classes of "
-            'the private images. Ask for target = "identity" where the class is a person.'
+            f"A probe for the class of {data.name} cannot be fitted: the attackers' inputs do not have the classes of "
+            'the private ones. Ask for target = "identity" where the class is a person.'
         )
     if target == "identity":
         for name, part in (("auxiliary", own), ("private", private)):
             if part.groups is None or np.unique(part.groups, return_counts=True)[1].max(initial=0) < 2:
                 raise ConfigError(
-                    f"The {name} images of {data.name} do not say which of them show the same person or photograph, "
+                    f"The {name} inputs of {data.name} do not say which of them show the same person or photograph, "
                     "which a probe for the identity needs."
                 )
             if len(np.unique(part.groups)) < 4:
                 raise ConfigError(
-                    f"A probe for the identity needs four people or photographs in each part; the {name} images of "
+                    f"A probe for the identity needs four people or photographs in each part; the {name} inputs of "
                     f"{data.name} show {len(np.unique(part.groups))}."
                 )
     if target == "attribute":
         for name, part in (("auxiliary", own), ("private", private)):
             if len(np.unique(_attribute(attribute, data, part))) < 2:
                 raise ConfigError(
-                    f"All {name} images of {data.name} have the same value of the attribute {attribute!r}."
+                    f"All {name} inputs of {data.name} have the same value of the attribute {attribute!r}."
                 )
     elif attribute:
         raise ConfigError(f'The probe {target} takes no attribute; write target = "attribute".')

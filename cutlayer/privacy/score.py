@@ -59,8 +59,8 @@ class Chosen:
                 found.append(f"{metric.title} is left out: {metric.weights.missing(self.weights_root)}.")
             elif n < metric.fewest:
                 found.append(
-                    f"{metric.title} of {n:,} images is biased; it needs {metric.fewest:,}, and is comparable only "
-                    "with that of equally many images."
+                    f"{metric.title} of {n:,} inputs is biased; it needs {metric.fewest:,}, and is comparable only "
+                    "with that of equally many of them."
                 )
         return found
 

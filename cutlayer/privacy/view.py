@@ -202,7 +202,7 @@ def view_of(
     """
     if len(split.manifest.data_inputs) > 1:
         raise SplitError(
-            f"Attacks rebuild one image from smashed data, and the head of {split.path} takes "
+            f"Attacks rebuild one input from smashed data, and the head of {split.path} takes "
             f"{', '.join(split.manifest.data_inputs)}; give the others a value with `cutlayer split --constant`."
         )
     defense, halves = deployed(split), split.halves() if split.has_halves else None

@@ -58,7 +58,7 @@ def _check_quality(plan: Plan, limits: Limits) -> None:
     options = {"--privacy": plan.privacy, "--min-accuracy": limits.accuracy is not None, "--epochs": plan.epochs > 0}
     for option, is_given in options.items():
         if is_given and plan.data is None:
-            raise ConfigError(f"{option} needs images of a data set; name one with --data.")
+            raise ConfigError(f"{option} needs inputs of a data set; name one with --data.")
     if limits.leakage is not None and not plan.privacy:
         raise ConfigError("--max-leakage needs the attacks: add --privacy.")
     if plan.start != RANDOM and not MODELS.takes(plan.model):

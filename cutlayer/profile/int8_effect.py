@@ -49,7 +49,7 @@ class Effect:
         return (
             f"{accuracy}the same answer to {self.agreed:,} of {self.n:,} inputs\n"
             f"head p50 {before:.3f} ms in float32, {after:.3f} ms in int8: {self.gain:.2f} times as fast "
-            f"(n = {len(self.int8_ns)} pairs, one image each)\n"
+            f"(n = {len(self.int8_ns)} pairs, one input each)\n"
             f"{HEAD_ONNX} {self.float32_bytes:,} bytes in float32, {self.int8_bytes:,} in int8"
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cutlayer.data.load import load, other_size
+from cutlayer.data.modality import inputs_like
 from cutlayer.data.splits import Splits
 from cutlayer.data.text import Tokenizer
 from cutlayer.errors import ConfigError, CutlayerError, SplitError, WriteError
@@ -189,7 +190,7 @@ def _is_judged(plan: Plan, candidate: Candidate, limits: Limits, splits: Splits 
 def _images(
     plan: Plan, candidate: Candidate, settings: Settings, splits: Splits | None
 ) -> tuple[NDArray[np.float32], str]:
-    """The images that are sent, and what they are in words."""
+    """The inputs that are sent, and what they are in words."""
     manifest = open_split(candidate.folder).manifest
     input, inputs = manifest.input, manifest.data_inputs
     if splits is None:
@@ -201,8 +202,7 @@ def _images(
         images = splits.test.inputs[:DATA_IMAGES]
     if len(inputs) > 1 or images.shape[1:] != input.shape:
         raise SplitError(f"The inputs of {plan.data} are {splits and splits.input}, and the head takes {input}.")
-    many = f"sentences of at most {input} tokens" if manifest.sequence else f"images of {input}"
-    return images, f"{len(images)} {plan.data or 'random'} {many}, one at a time"
+    return images, f"{len(images)} {plan.data or 'random'} {inputs_like(input)}, one at a time"
 
 
 def _trainer(plan: Plan, splits: Splits | None, seed: int, say: Say) -> Train | None:
@@ -248,14 +248,14 @@ def _notes(plan: Plan, judged: bool) -> list[str]:
         notes.append(
             "The sentences are random tokens; --data sends real ones."
             if plan.tokens
-            else "The images are random noise, which zstd packs worse than photographs; --data sends real ones."
+            else "The inputs are random noise, which zstd packs worse than real ones; --data sends real ones."
         )
     if plan.connect is None:
         notes.append("The server is this machine; --connect measures a real one.")
     if plan.privacy:
         notes.append("Leakage is to cheap attacks; a stronger one gets more: see `cutlayer run`.")
         notes.append(
-            "Identified is how often the private image is picked from all candidates: by a watch list, which encodes "
+            "Identified is how often the private input is picked from all candidates: by a watch list, which encodes "
             "them with the device's own half, or by its reconstruction, whichever does better."
         )
     return notes

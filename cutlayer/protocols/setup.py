@@ -80,11 +80,12 @@ def prepare(plan: TrainingPlan, root: Path | None = None) -> Setup:
     data = open_data(plan.data, root, plan.seed, shape=shape, otherwise=otherwise, tokenizer=tokenizer)
     if shape and data.input.shape != shape:
         raise other_size(data, plan.input, "input")
+    data.check_full()
     train, (test, _) = _first(data, "train", plan.samples), _first(data, "test", plan.test).loaded()
     if not data.classes or (train.labels == NO_CLASS).any() or (test.labels == NO_CLASS).any():
         raise ConfigError(
-            f"The samples of {data.name} have no classes, which a model is trained on: put the images of each class "
-            "into a folder of its own, or store labels as y beside x."
+            f"The {data.modality.one[1]} of {data.name} have no classes, which a model is trained on: "
+            f"{data.modality.labelled}."
         )
     if plan.classes not in (0, len(data.classes)):
         raise ConfigError(f"{data.name} has {len(data.classes)} classes, and the plan says {plan.classes}; correct it.")

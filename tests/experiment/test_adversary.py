@@ -100,7 +100,7 @@ def test_an_error_of_its_own_is_named_with_its_place(tmp_path):
 def test_out_of_memory_says_which_batch_to_try(tmp_path, does):
     floor = (Named("mean-image"), ATTACKS.make("mean-image"))
     _, (entry,) = attacked(tmp_path, (Named("mine.py:Odd"), Odd(does=does)), floor)
-    assert entry.reason.startswith("It ran out of memory; try it with batch = 32, or with fewer images")
+    assert entry.reason.startswith("It ran out of memory; try it with batch = 32, or with fewer inputs")
 
 
 def test_where_all_fail_the_run_ends(tmp_path):

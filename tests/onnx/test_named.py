@@ -359,5 +359,5 @@ def test_attacks_see_the_smashed_data_of_a_split_with_state_and_refuse_several_i
     first = only_smashed(split.head())(images)
     np.testing.assert_array_equal(seen, first, "each as in a first request")
     split_onnx(image_and_more(tmp_path / "n.onnx"), "r", tmp_path / "several")
-    with pytest.raises(SplitError, match="Attacks rebuild one image from smashed data"):
+    with pytest.raises(SplitError, match="Attacks rebuild one input from smashed data"):
         view_of(open_split(tmp_path / "several"), Access.BLACK_BOX, data)

@@ -116,7 +116,7 @@ def test_identity_is_a_question_of_pairs():
     [
         ("weight", {}, "no probe named 'weight'"),
         ("class", {"network": "deep"}, "no network of a probe named 'deep'"),
-        ("class", {"images": 201}, "201 private images, and made has 200"),
+        ("class", {"images": 201}, "201 private inputs, and made has 200"),
         ("membership", {"images": 150, "train": 100}, "150 train images"),
         ("attribute", {"attribute": "third"}, "no attribute named 'third'"),
         ("attribute", {}, "no attribute named ''"),

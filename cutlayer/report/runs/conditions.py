@@ -31,7 +31,7 @@ def flags(group: Group) -> list[Flag]:
     raised = []
     if old := [member.label for member in group.members if _is_old(member.run.result)]:
         text = f"The records of {', '.join(old)} are of an older version, which played no watch list: the share of "
-        raised.append(Flag("no-watch-list", f"{text}identified pictures is that of reconstructions, and too low."))
+        raised.append(Flag("no-watch-list", f"{text}identified inputs is that of reconstructions, and too low."))
     timed = [(cost, member) for member in group.members for cost in member.run.result.cost if cost.others is not None]
     busy = [(cost.others or 0.0, f"{member.label} on {cost.deployment}") for cost, member in timed]
     if disturbed := [entry for entry in busy if entry[0] >= BUSY]:

@@ -80,13 +80,21 @@ def _headline(group: Group) -> str:
         cells.append(IDENTIFIED.value(setting.identified.value))
         cells += [metric.value(setting.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(setting.time_ns()), size(setting.sent_bytes())])
-    legend = f"Accuracy on {group.first.result.utility.accuracy.n:,} test {kind.samples}{_over_seeds(group)}. "
-    legend += "Change in points; a change in brackets is not told apart from none. "
+    legend = _about_accuracy(group)
     legend += f"Leakage: 0 % is an attacker who guesses {kind.guess}, 100 % {kind.exact}."
     legend += f" {about(group)}"
     legend += "".join(f" {m.title}: {kind.told(m.explanation)}" for m in scales.values() if m.explanation)
     legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
+
+
+def _about_accuracy(group: Group) -> str:
+    """What the columns ACCURACY and CHANGE say."""
+    n, samples = group.first.result.utility.accuracy.n, group.kind.samples
+    return (
+        f"Accuracy: the share of right answers, of {n:,} test {samples}{_over_seeds(group)}. Change: that share less "
+        "the one without a defense, in percentage points; in brackets where it is not told apart from none. "
+    )
 
 
 def _about_ceiling(group: Group) -> str:
@@ -155,11 +163,7 @@ def _sweep(group: Group) -> str:
         cells.append(IDENTIFIED.value(s.identified.value))
         cells += [metric.value(s.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(s.time_ns(stage="protect")), size(s.tensor_bytes)])
-    legend = (
-        f"Accuracy on {group.first.result.utility.accuracy.n:,} test {kind.samples}{_over_seeds(group)}. "
-        "Change in points; "
-    )
-    legend += "a change in brackets is not told apart from none. Leakage: that of the worst attack; 0 % is "
+    legend = _about_accuracy(group) + "Leakage: that of the worst attack; 0 % is "
     legend += f"{kind.guess}, 100 % {kind.exact}. {about(group)} Protect: the time of the defense on the device, p50."
     legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)

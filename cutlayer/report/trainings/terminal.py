@@ -70,7 +70,7 @@ def about(record: TrainingRecord) -> str:
     if record.leakage:
         each = ", ".join(f"{LEAKAGE_GAIN.value(e.gain.value)} after round {e.round}" for e in record.leakage)
         explained += "\n" + wrap(
-            f"Leakage of the smashed data (0 % is the average picture, 100 % the exact one; attack "
+            f"Leakage of the smashed data (0 % is the average input, 100 % the exact one; attack "
             f"{record.leakage[0].attack}): {each}."
         )
     if record.detectors or record.alarms:
@@ -88,13 +88,14 @@ def watched(record: TrainingRecord) -> str:
 
 
 LEAK_HEAD = (
-    "Party", "Attack on", "Attack", "Round", "Samples", "AUC", "Accuracy", "Most frequent", "MSE", "Mean image", "PSNR",
+    "Party", "Attack on", "Attack", "Round", "Samples", "AUC", "Accuracy", "Most frequent", "MSE", "Mean input", "PSNR",
     "SSIM",
 )  # fmt: skip
 LEAK_NOTE = (
     "Labels: AUC for two classes, and the share that is right beside that of the most frequent class; samples whose "
     "labels the attacker knew do not count. A client whose plan sends labels holds its own: its figures are those of "
-    "one whose labels another party holds. Inputs: mean squared error beside that of the mean image, and SSIM."
+    "one whose labels another party holds. Inputs: mean squared error beside that of the mean "
+    "input, PSNR, and of images SSIM."
 )
 
 
