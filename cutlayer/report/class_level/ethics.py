@@ -57,7 +57,7 @@ ORIGINS = {
 }  # fmt: skip
 """Where the pictures of each data set come from, by its name."""
 OTHER = Origin(
-    True,
+    False,
     "The pictures are of a data set that is not part of cutlayer, and what a class is cannot be said here.",
     "Where people are to be seen, show this page to nobody whom they have not agreed to.",
 )

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from cutlayer.errors import ConfigError
 from cutlayer.registry import ANSWER_DEFENSES
-from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
+from cutlayer.report.class_level.groups import HALF, NEAREST, Cell, Group, Who, who_text
 from cutlayer.report.kit.comparison import less, sign
 from cutlayer.report.kit.wording import Scale
 
 SHARE = Scale("Share", "%", 0, 100)
-WEAK, APART, HALF, CHANCES = 0.9, 0.2, 0.5, 3
-"""A judge's accuracy, the difference of two judges, the share of real diversity and of chance that are suspicious."""
+WEAK, APART, CHANCES = 0.9, 0.2, 3
+"""A judge's accuracy, the difference of two judges, and the share of chance that are suspicious."""
 ACCESSES = ("label", "scores", "weights")
 
 

@@ -13,6 +13,8 @@ from cutlayer.report.kit.comparison import mean
 
 NEAREST = "nearest-auxiliary"
 """The floor that distances are measured from."""
+HALF = 0.5
+"""A share above which more is recognized than not."""
 Who = tuple[int, str]
 """A victim: its epochs, and the title of its defense."""
 
@@ -47,14 +49,27 @@ class Cell:
         return found.value if found is not None else 0.0
 
     @property
+    def by_class(self) -> dict[str, float]:
+        """The share of the pictures of each class that both judges recognize, over the seeds in which it is attacked.
+
+        Where a class is a person, another seed has other people.
+        """
+        found: dict[str, list[float]] = {}
+        for r in self.records:
+            shares = r.score.by_class.get("agreed", ()) if r.score is not None else ()
+            for name, value in zip(r.targets, shares, strict=False):
+                found.setdefault(name, []).append(value)
+        return {name: _mean(values) for name, values in found.items()}
+
+    @property
     def worst(self) -> tuple[str, float] | None:
         """The class that the judges recognize least, over all seeds, and the share that they do."""
-        scores = [r.score for r in self.records if r.score is not None and "agreed" in r.score.by_class]
-        if not scores:
-            return None
-        by_class = [_mean(values) for values in zip(*(s.by_class["agreed"] for s in scores), strict=False)]
-        least = min(range(len(by_class)), key=by_class.__getitem__)
-        return self.first.targets[least], by_class[least]
+        return min(self.by_class.items(), key=lambda one: one[1], default=None)
+
+    @property
+    def given_away(self) -> int:
+        """Number of the classes of which the judges recognize more than half of the pictures."""
+        return sum(share > HALF for share in self.by_class.values())
 
     @property
     def per_class(self) -> float:
@@ -133,9 +148,9 @@ class Group:
         found = [self.cell(who, label) for label in (self.floors if floors else self.attacks)]
         return [cell for cell in found if cell is not None and cell.metric("agreed") is not None]
 
-    def worst(self, who: Who, access: str = "") -> Cell | None:
-        """The attack by which most is recognized, by both judges; of those with this access, if one is given."""
-        cells = [cell for cell in self.cells(who) if access in ("", cell.first.access)]
+    def worst(self, who: Who, *accesses: str) -> Cell | None:
+        """The attack by which most is recognized, by both judges; of those with such an access, if any is given."""
+        cells = [cell for cell in self.cells(who) if not accesses or cell.first.access in accesses]
         return max(cells, key=lambda cell: (cell.value("agreed"), cell.value("acc@1")), default=None)
 
     def rebuilding(self, who: Who) -> list[Cell]:

@@ -61,14 +61,15 @@ def _accuracy(group: Group) -> Html | None:
             "Closed: the first judge may only say one of the victim's classes, as in most papers. Distance gain: 0 "
             "where the pictures are as far from the training samples as the attacker's own nearest ones, 1 where they "
             "are as near as real pictures of the class. Diversity: the mean distance of two pictures of a class, in "
-            "relation to real ones. Without a search: as many questions about pictures of the same prior, the best of "
-            "which are shown."
+            "relation to real ones. Given away: the classes of which both judges recognize more than half of the "
+            "pictures, and below it the class of which they recognize least. Without a search: as many questions "
+            "about pictures of the same prior, the best of which are shown."
         ),
     )
 
 
 def _table(group: Group, who: Who) -> Html:
-    head = ["", "Both judges", "First, second", "First of five", "Closed", "Distance gain", "Diversity", "Worst class"]
+    head = ["", "Both judges", "First, second", "First of five", "Closed", "Distance gain", "Diversity", "Given away"]
     head += ["Questions for each class", "Without a search", "Time"]
     floors = [_row(cell) for cell in group.cells(who, floors=True)]
     attacks = sorted(group.cells(who), key=lambda cell: -cell.value("agreed"))
@@ -78,7 +79,7 @@ def _table(group: Group, who: Who) -> Html:
 
 
 def _row(cell: Cell) -> Html:
-    first, agreed, worst = cell.first, cell.metric("agreed"), cell.worst
+    first, agreed = cell.first, cell.metric("agreed")
     kind = "the ceiling" if first.attack == CEILING else "a floor" if first.floor else f"gets {first.access}"
     below = f"{kind}: {plain_words(first.attack)}"
     own, real = cell.metric("diversity"), cell.metric("real diversity")
@@ -91,12 +92,19 @@ def _row(cell: Cell) -> Html:
             share(cell.metric("closed")),
             GAIN.value(gain.value) if (gain := cell.metric("distance gain")) else DASH,
             SHARE.value(own.value / real.value) if own and real and real.value else DASH,
-            el("td", worst[0], small(SHARE.value(worst[1]))) if worst else DASH,
+            _given_away(cell),
             f"{cell.per_class:,.0f}" if cell.per_class else "none",
             share(cell.metric("agreed", sampled=True)),
             seconds(cell.seconds) if first.attack != CEILING else DASH,
         ],
     )
+
+
+def _given_away(cell: Cell) -> Html | str:
+    """Of how many classes the judges recognize most pictures, above the class of which they recognize least."""
+    if (least := cell.worst) is None:
+        return DASH
+    return el("td", f"{cell.given_away} of {len(cell.by_class)}", small(f"{least[0]}: {SHARE.value(least[1])}"))
 
 
 def _questions(group: Group) -> Html | None:
@@ -181,14 +189,14 @@ def _published(group: Group) -> Html | None:
 
 def _judges(group: Group) -> Html | None:
     said = list(dict.fromkeys(title for r in group.records for title in r.judges))
-    looked = [r for r in group.records if r.control is not None]
     if not said:
         return None
-    control = [
-        el("li", f"{r.label}: {SHARE.value(r.control.named)}, {SHARE.value(r.control.chance)} for each class.")
-        for r in looked
-        if r.control is not None
-    ]
+    shares: dict[str, list[str]] = {}
+    for r in group.records:
+        if r.control is not None:
+            named = f"{SHARE.value(r.control.named)}, {SHARE.value(r.control.chance)} for each class"
+            shares.setdefault(named, []).append(r.label)
+    control = [el("li", f"{named}: {', '.join(labels)}.") for named, labels in shares.items()]
     below = [
         el("p", "The victim also has an output that it was never trained on. How often both judges take pictures of "
                 "it for one of the victim's classes:"),

@@ -9,8 +9,8 @@ from cutlayer.records import class_level as records
 from cutlayer.records.class_level import CEILING
 from cutlayer.records.run import Estimate
 from cutlayer.report.class_level.ethics import WHY, origin
-from cutlayer.report.class_level.flags import HALF, SHARE
-from cutlayer.report.class_level.groups import NEAREST, Cell, Group, Who, who_text
+from cutlayer.report.class_level.flags import SHARE
+from cutlayer.report.class_level.groups import HALF, NEAREST, Cell, Group, Who, who_text
 from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import beside, strip
 
@@ -23,49 +23,66 @@ GETS = {
     "scores": "the probabilities that the model answers to each picture",
     "weights": "the model's weights",
 }
+HELD = {"From its answers alone": ("label", "scores"), "From its weights": ("weights",)}
+"""What an attacker has of the model, and the access of the attacks that make do with it."""
+PIXELWISE = ("pixels", "mean-image")
+"""Priors that take any picture for possible."""
 
 
 def recovered(group: Group) -> Html | None:
-    """What the best attack on the first victim shows of each class, beside real pictures, and one verdict."""
+    """What the best attacks on the first victim show of each class, beside real pictures, each with a verdict."""
     who = group.main
-    cell = group.worst(who)
-    if cell is None:
+    found = [(title, cell) for title, accesses in HELD.items() if (cell := group.worst(who, *accesses)) is not None]
+    if not found:
         return None
-    rows = _rows(group, cell)
     claims = list(dict.fromkeys(r.claim.strip() for r in group.records if r.claim))
     return section(
         "What the model gave away",
         [el("p", claim, class_="claim") for claim in claims],
-        el("p", verdict(group, who, cell), class_="lead"),
-        el("div", rows, class_="recovered"),
-        note(
-            f"{cell.first.label}, {who_text(who)}, seed {cell.first.seed}: the first pictures that it shows of "
-            f"{_names(group, cell)}. No picture was chosen by a judge. Nearest is measured in the features of the "
-            "first judge, and not pixel by pixel."
-        ),
-        el("p", belief(group, who, cell)),
+        [_shown(group, who, cell, title if len(found) > 1 else "") for title, cell in found],
         ethics(group),
+    )
+
+
+def _shown(group: Group, who: Who, cell: Cell, title: str) -> Html:
+    """The verdict on one attack, its pictures beside real ones, and how far to believe it."""
+    rows = _rows(group, cell)
+    pictures_of = note(
+        f"{cell.first.label}, {who_text(who)}, seed {cell.first.seed}: the first pictures that it shows of "
+        f"{_names(group, cell)}. No picture was chosen by a judge. Nearest is measured in the features of the "
+        "first judge, and not pixel by pixel."
+    )
+    return el(
+        "div",
+        el("h3", title) if title else None,
+        el("p", verdict(group, who, cell), class_="lead"),
+        el("div", rows, class_="recovered") if rows else None,
+        pictures_of if rows else None,
+        el("p", belief(group, who, cell)),
     )
 
 
 def verdict(group: Group, who: Who, cell: Cell) -> str:
     """What the figures say, in plain words."""
-    what = "person" if origin(group.first.data).people else "class"
+    people = origin(group.first.data).people
     agreed, floor = cell.metric("agreed"), _floor(group, who, cell)
     assert agreed is not None
-    these = f"these {len(group.first.targets)} {'people' if what == 'person' else 'classes'}"
+    these = f"these {_classes(len(group.first.targets), people)}"
     had = f"The attacker has pictures of {these} of its own" if group.shared else (
         f"Nobody showed the attacker a picture of {these}"
     )  # fmt: skip
+    asked = f", asked {cell.per_class:,.0f} times for each {'person' if people else 'class'}" if cell.per_class else ""
     told = (
-        f"{had}. It got {GETS[cell.first.access]}, and drew what stands in the "
-        f"first row. Two judges, networks that have seen all classes and that no attack can reach, both recognize the "
-        f"right {what} in {SHARE.value(agreed.value)} of its pictures"
+        f"{had}. It got {GETS[cell.first.access]}{asked}, and drew what stands in the first row. Two judges, networks "
+        f"that have seen all {'people' if people else 'classes'} and that no attack can reach, both recognize the "
+        f"right {'person' if people else 'class'} in {SHARE.value(agreed.value)} of its pictures"
     )
+    if shared_out := _shared_out(cell, people):
+        told += f": {shared_out}"
     if not floor:
         return f"{told}."
     name, share, asks = floor
-    told += f". The best floor, {name}, reaches {SHARE.value(share.value)}"
+    told += f". The best that needs no search, {name}, reaches {SHARE.value(share.value)}"
     if agreed.value <= share.value:
         return f"{told}, so that {'the search added nothing' if asks else 'nothing was given away here'}."
     surely = "." if agreed.low > share.high else ", if it is no chance: there are few classes."
@@ -74,36 +91,75 @@ def verdict(group: Group, who: Who, cell: Cell) -> str:
 
 def belief(group: Group, who: Who, cell: Cell) -> str:
     """How far the verdict can be believed."""
-    agreed, real = cell.metric("agreed"), group.cell(who, CEILING)
-    gain, closed, worst = cell.metric("distance gain"), cell.metric("closed"), cell.worst
+    agreed, real, closed = cell.metric("agreed"), group.cell(who, CEILING), cell.metric("closed")
     assert agreed is not None
-    recognized = agreed.value >= HALF
-    parts = [
-        f"How far to believe it: the 95 % interval over classes and seeds is {SHARE.interval(agreed)} %"
-        if SHARE.interval(agreed)
-        else "How far to believe it: there is no interval"
-    ]
+    people, interval = origin(group.first.data).people, SHARE.interval(agreed)
+    over = f"classes and {len(cell.records)} seeds" if len(cell.records) > 1 else "classes"
+    parts = [f"the 95 % interval over {over} is {interval} %" if interval else "there is no interval"]
     if real is not None and (share := real.metric("agreed")) is not None:
         parts.append(
             f"of real pictures that the model was not trained on, the judges recognize {SHARE.value(share.value)}"
         )
-    if worst is not None:
-        parts.append(f"the class that is given away least is {worst[0]} ({SHARE.value(worst[1])})")
-    text = "; ".join(parts) + "."
+    control = next((r.control for r in cell.records if r.control is not None), None)
+    if control is not None:
+        parts.append(
+            "of what the same attack draws for an output that the model never learned, they take "
+            f"{SHARE.value(control.named)} for one of its {'people' if people else 'classes'}"
+        )
+    text = f"How far to believe it: {'; '.join(parts)}."
+    rivals = len([one for one in group.cells(who) if _held(one) == _held(cell)])
+    if rivals > 1:
+        text += f" It is the best of {rivals} attacks, chosen by these very figures, so that other data may show less."
     if closed is not None:
         text += (
             f" A judge that may only name the victim's classes, as in most papers, says {SHARE.value(closed.value)}, "
             f"and {_closed_floor(group, who)}."
         )
-    if gain is not None:
-        text += (
-            " In the judge's features the pictures are nearer to the training samples than the attacker's nearest "
-            "samples."
-            if gain.value > 0
-            else " In the judge's features the pictures are farther from the training samples than the attacker's "
-            f"nearest samples are{': they carry what a network recognizes, and are no portraits' * recognized}."
+    return text + _distance(cell, agreed) + _eye(cell)
+
+
+def _shared_out(cell: Cell, people: bool) -> str:
+    """How the share lies over the classes: an average hides that some are given away whole, and some not at all."""
+    by_class = cell.by_class
+    if len(by_class) < 2:
+        return ""
+    most, none, known = cell.given_away, sum(not share for share in by_class.values()), len(by_class)
+    told = f"{most} of {_classes(known, people)} in most of {'their' if people else 'its'} pictures"
+    if none:
+        return f"{told}, {none} in none"
+    name, least = min(by_class.items(), key=lambda one: one[1])
+    return f"{told}, and {name} least ({SHARE.value(least)})"
+
+
+def _distance(cell: Cell, agreed: Estimate) -> str:
+    gain = cell.metric("distance gain")
+    if gain is None:
+        return ""
+    if gain.value > 0:
+        return " In the judge's features the pictures are nearer to the training samples than the attacker's nearest."
+    no_portraits = ": they carry what a network recognizes, and are no portraits" * (agreed.value >= HALF)
+    return (
+        " In the judge's features the pictures are farther from the training samples than the attacker's nearest "
+        f"samples are{no_portraits}."
+    )
+
+
+def _eye(cell: Cell) -> str:
+    """That judges are no eyes."""
+    if cell.first.prior in PIXELWISE:
+        return (
+            " The attack changes single pixels and does not know what a picture looks like, so that judges, which are "
+            "networks as the model is, may recognize noise in which nobody would recognize anything. Look at the row."
         )
-    return text
+    return " A judge is a network: whether a human recognizes anything, only the row above can tell."
+
+
+def _held(cell: Cell) -> str:
+    return next(title for title, accesses in HELD.items() if cell.first.access in accesses)
+
+
+def _classes(n: int, people: bool) -> str:
+    return f"{n} {'people' if people else 'classes'}"
 
 
 def _closed_floor(group: Group, who: Who) -> str:

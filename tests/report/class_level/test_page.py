@@ -85,6 +85,17 @@ def test_the_page_begins_with_the_pictures_and_says_what_they_mean_and_whose_the
         assert words.replace(" %", "\N{NO-BREAK SPACE}%") in page, words
     assert page.index("nearest private") < page.index("How often the judges recognize")
     assert page.count("<img") == 3 + 5 + 3  # beside real pictures, of each attack, of inputs
+    assert "From its answers alone" not in page  # where nobody holds the weights
+
+
+def test_what_answers_gave_away_stands_beside_what_weights_did(tmp_path):
+    asked, held = record("genetic", 0.4, asked=400), record("pixels", 0.6, access="weights", prior="mean-image")
+    page = written(tmp_path, *FLOORS, asked, record("brep", 0.2, access="label"), held)
+    answers, weights = page.index("From its answers alone"), page.index("From its weights")
+    assert answers < page.index("asked 200 times for each person") < weights < page.index("may recognize noise")
+    assert "The attack changes single pixels" not in page[answers:weights]
+    assert "best of 2 attacks" in page[answers:weights]
+    assert "chosen by these very figures" not in page[weights:]
 
 
 def test_a_verdict_says_no_more_than_the_figures_do():
@@ -104,7 +115,7 @@ def test_a_verdict_says_no_more_than_the_figures_do():
     far = study(record(score=figures(0.6, **{"distance gain": -1.0})))
     assert "no portraits" in belief(far, WHO, far.worst(WHO))
     unknown = study(record(score=figures(0.1, **{"distance gain": -1.0})))
-    assert "recognizes" not in belief(unknown, WHO, unknown.worst(WHO))
+    assert "no portraits" not in belief(unknown, WHO, unknown.worst(WHO))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +145,15 @@ def test_seeds_are_averaged_and_a_class_is_the_worst_over_all():
     assert agreed.value == pytest.approx(0.6)
     assert (agreed.low, agreed.high) == (pytest.approx(0.35), pytest.approx(0.85))
     assert cell.worst == ("s2", pytest.approx(0.3))
+
+
+def test_people_are_told_apart_where_each_seed_attacks_others():
+    first = record(agreed=0.8)
+    second = replace(record(agreed=0.2, seed=1), targets=("s2", "s3"))
+    cell = study(first, second).cell(WHO, "genetic")
+    assert cell.by_class == {"s1": 0.8, "s2": pytest.approx(0.3), "s3": 0.1}
+    assert (cell.worst, cell.given_away) == (("s3", 0.1), 1)
+    assert "1 of 3 people in most of their pictures, and s3 least (10" in verdict(study(first, second), WHO, cell)
 
 
 def test_an_attack_that_two_plans_have_run_for_one_seed_counts_once():
