@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cutlayer.errors import ConfigError
 from cutlayer.records.class_level import CEILING, ClassRecord
 from cutlayer.records.run import Estimate
-from cutlayer.registry import DATASETS
+from cutlayer.registry import CLASS_ATTACKS, DATASETS
 from cutlayer.report.kit.comparison import mean
 
 NEAREST = "nearest-auxiliary"
@@ -173,6 +174,16 @@ def who_text(who: Who) -> str:
     epochs, defense = who
     state = "untrained" if not epochs else f"after {epochs} epoch{'s'[: epochs > 1]}"
     return f"{'no defense' if defense == 'none' else defense}, {state}"
+
+
+def plain_words(attack: str) -> str:
+    """What an attack does, in its own plain words; empty where it is not known here."""
+    if attack == CEILING:
+        return "real pictures that the model was not trained on"
+    try:
+        return str(CLASS_ATTACKS.load(attack).plain_words)
+    except ConfigError:
+        return ""
 
 
 def group(records: Iterable[ClassRecord], folders: Mapping[str, Path] | None = None) -> list[Group]:

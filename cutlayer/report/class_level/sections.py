@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from cutlayer.errors import ConfigError
 from cutlayer.records.class_level import CEILING
 from cutlayer.records.run import Estimate
-from cutlayer.registry import CLASS_ATTACKS
 from cutlayer.report.class_level.charts import questions
 from cutlayer.report.class_level.flags import ACCESSES, SHARE, flags
-from cutlayer.report.class_level.groups import Cell, Group, Who, who_text
+from cutlayer.report.class_level.groups import Cell, Group, Who, plain_words, who_text
 from cutlayer.report.class_level.instances import rebuilt
 from cutlayer.report.class_level.spread import spread
 from cutlayer.report.class_level.story import pictures, recovered
@@ -211,16 +209,6 @@ def _failed(group: Group) -> Html | None:
         for (label, why), found in group.failed().items()
     ]
     return section("What could not be run, and why", el("ul", items, class_="plain")) if items else None
-
-
-def plain_words(attack: str) -> str:
-    """What an attack does, in its own plain words; empty where it is not known here."""
-    if attack == CEILING:
-        return "real pictures that the model was not trained on"
-    try:
-        return str(CLASS_ATTACKS.load(attack).plain_words)
-    except ConfigError:
-        return ""
 
 
 def names(group: Group) -> str:

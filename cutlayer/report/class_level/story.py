@@ -10,7 +10,7 @@ from cutlayer.records.class_level import CEILING
 from cutlayer.records.run import Estimate
 from cutlayer.report.class_level.ethics import WHY, origin
 from cutlayer.report.class_level.flags import SHARE
-from cutlayer.report.class_level.groups import HALF, NEAREST, Cell, Group, Who, who_text
+from cutlayer.report.class_level.groups import HALF, NEAREST, Cell, Group, Who, plain_words, who_text
 from cutlayer.report.kit.markup import Html, el, note, section
 from cutlayer.report.kit.pictures import beside, strip
 
@@ -46,11 +46,11 @@ def recovered(group: Group) -> Html | None:
 
 def _shown(group: Group, who: Who, cell: Cell, title: str) -> Html:
     """The verdict on one attack, its pictures beside real ones, and how far to believe it."""
-    rows = _rows(group, cell)
+    rows, told = _rows(group, cell), plain_words(cell.first.attack)
+    named = f"The attack \u201c{cell.first.label}\u201d {told}. " if told else f"{cell.first.label}. "
     pictures_of = note(
-        f"{cell.first.label}, {who_text(who)}, seed {cell.first.seed}: the first pictures that it shows of "
-        f"{_names(group, cell)}. No picture was chosen by a judge. Nearest is measured in the features of the "
-        "first judge, and not pixel by pixel."
+        f"{named}Shown are the first pictures of {_names(group, cell)} ({who_text(who)}, seed {cell.first.seed}); none "
+        "was chosen by a judge. Nearest is measured in the features of the first judge, and not pixel by pixel."
     )
     return el(
         "div",
@@ -59,6 +59,7 @@ def _shown(group: Group, who: Who, cell: Cell, title: str) -> Html:
         el("div", rows, class_="recovered") if rows else None,
         pictures_of if rows else None,
         el("p", belief(group, who, cell)),
+        class_="held",
     )
 
 
@@ -189,11 +190,23 @@ def _rows(group: Group, cell: Cell) -> list[Html]:
         "private": ("nearest private", "a training sample, which the attacker has never seen"),
         "auxiliary": ("nearest own" if group.shared else "nearest stranger", "of the attacker's own samples"),
     }
-    return [
+    rows = [
         beside(*titles[name], strip(kept[name], range(len(kept[name])), f"{titles[name][0]}: {_names(group, cell)}"))
         for name in titles
         if name in kept
     ]
+    return [*rows[:1], _recognized(group, cell), *rows[1:]] if rows else []
+
+
+def _recognized(group: Group, cell: Cell) -> Html | None:
+    """Below each class that is shown, how many of all of its pictures both judges recognize."""
+    first = cell.first
+    shares = first.score.by_class.get("agreed", ()) if first.score is not None else ()
+    chosen = [int(k) for k in records.pictures(group.folder, first).get("classes", ())] if group.folder else []
+    if not chosen or max(chosen) >= len(shares):
+        return None
+    each = [el("span", f"{100 * shares[k]:.0f}") for k in chosen]
+    return beside("recognized", "% of the pictures of each, by both judges", el("div", each, class_="shares"))
 
 
 def pictures(group: Group, cell: Cell) -> dict[str, NDArray[np.uint8]]:

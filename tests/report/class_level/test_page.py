@@ -95,6 +95,9 @@ def test_what_answers_gave_away_stands_beside_what_weights_did(tmp_path):
     assert answers < page.index("asked 200 times for each person") < weights < page.index("may recognize noise")
     assert "The attack changes single pixels" not in page[answers:weights]
     assert "best of 2 attacks" in page[answers:weights]
+    shares = '<div class="shares"><span>40</span><span>20</span></div>'
+    assert shares in page[answers:weights]
+    assert "genetic\u201d breeds generated images" in page[answers:weights]
     assert "chosen by these very figures" not in page[weights:]
 
 
