@@ -31,3 +31,16 @@ class SiaGan(Missing, AnswerAttack):
         "and no head here scrambles its input; `decoder` learns from such pairs."
     )
     plain_words = "learns to put scrambled pictures back in order"
+
+
+@dataclass(kw_only=True)
+class TextRevealer(Missing, ClassAttack):
+    """Text Revealer: sentences of a class, written by a language model that the answers of a text classifier steer."""
+
+    explanation = (
+        "Not built: Text Revealer (Zhang 2022) has a large language model write sentences, and steers it by the "
+        "answers of a text classifier; no such model is at hand, `text_gpt` classifies sentences and writes none, and "
+        "the judges of this study look at pictures."
+    )
+    plain_words = "writes sentences of which the model is ever surer"
+    needs = Reply.SCORES

@@ -32,7 +32,7 @@ def borrowed(other: Splits, data: Splits) -> Dataset:
         if splits.modality is not IMAGE or splits.input.shape[0] not in (1, 3):
             raise ConfigError(
                 f"An attacker can hold the images of another data set where both have 1 or 3 channels; {splits.name} "
-                f"has inputs of {splits.input}. Leave out measure.auxiliary_data, or name another data set."
+                f"has inputs of {splits.input}. Leave out auxiliary_data, or name another data set."
             )
     channels, height, width = data.input.shape
     inputs = other.auxiliary.inputs

@@ -21,7 +21,7 @@ from torch import Tensor
 from cutlayer.attacks.answers.base import AnswerAttack, ClassAttack
 from cutlayer.attacks.answers.prior_of import PRIORS
 from cutlayer.attacks.answers.view import ClassView, Reply
-from cutlayer.data.modality import IMAGE
+from cutlayer.data.modality import IMAGE, TABLE, TOKENS
 from cutlayer.data.withheld import ClassData
 from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment.class_plan import FLOORS, Cell, ClassPlan, PublishedClass, refusal, toml
@@ -46,6 +46,11 @@ SHOWN, CLASSES_SHOWN = 3, 10
 """Pictures of a class, and classes, of which a cell keeps pictures."""
 CLASS_MEAN = "class-mean"
 """The floor of attacks that rebuild single inputs: an answer names the class in any case."""
+_INSTEAD = {
+    TABLE.name: " What a model tells of one column of the rows that it was trained on: benchmarks/table_attributes.py.",
+    TOKENS: " What is read of sentences on their way: `cutlayer run experiments/split-text.toml`.",
+}
+"""What there is for samples that are no pictures, by their kind."""
 SAMPLING = "sampling"
 """The floor that asks as much as an attack, and searches nothing."""
 
@@ -156,7 +161,8 @@ def _finish(
 def _check(plan: ClassPlan, data: ClassData) -> None:
     """Refuse data on which no attack of the plan can be judged."""
     if data.train.modality is not IMAGE:
-        raise ConfigError(f"The samples of {data.name} are no pictures, which judges look at.")
+        one, instead = data.train.modality.one[1], _INSTEAD.get(data.train.modality.name, "")
+        raise ConfigError(f"The samples of {data.name} are {one}, and the judges of classes look at pictures.{instead}")
     lacking = [name for k, name in enumerate(data.classes[: data.n_private]) if k not in data.train.labels]
     if lacking:
         raise ConfigError(

@@ -122,10 +122,7 @@ class Cell:
                 "epochs": self.epochs,
                 "defense": identified(defense.of, PLACES[defense.at]) | {"at": defense.at},
                 "attack": {"name": CEILING} if attack.name == CEILING else identified(attack, CLASS_ATTACKS),
-                **{
-                    key: getattr(self.attacker, key)
-                    for key in ("position", "access", "budget", "explanations", "floor")
-                },
+                **{key: getattr(self.attacker, key) for key in _DECIDES},
                 "images": self.images,
                 "control": self.control,
             }

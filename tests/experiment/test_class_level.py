@@ -280,6 +280,20 @@ def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_ref
             class_level.study(load(tmp_path, **settings), out=tmp_path, say=quiet, tell=quiet)
 
 
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ('data = "wine"\nmodel = "mlp"', r"samples of wine are rows.* pictures\. .*table_attributes\.py"),
+        ('data = "documentation"\nmodel = "text_gpt"', r"documentation are sentences.* pictures\. .*split-text\.toml"),
+    ],
+)
+def test_rows_and_sentences_are_refused_with_what_there_is_for_them(tmp_path, data, complaint):
+    (tmp_path / "plan.toml").write_text(f'{data}\n[[attack]]\nname = "margin"\n')
+    plan = class_plan.load(tmp_path / "plan.toml")
+    with pytest.raises(ConfigError, match=complaint):
+        class_level.study(plan, out=tmp_path, say=quiet, tell=quiet)
+
+
 def test_an_attack_that_asks_less_than_it_shows_keeps_its_score_without_a_floor_beside_it(tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "STEPS", 12)
     text = PLAN.split("[[defense]]")[0].replace("images = 2", "images = 11")

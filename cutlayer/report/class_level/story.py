@@ -195,7 +195,8 @@ def _rows(group: Group, cell: Cell) -> list[Html]:
         for name in titles
         if name in kept
     ]
-    return [*rows[:1], _recognized(group, cell), *rows[1:]] if rows else []
+    recognized = _recognized(group, cell)
+    return [*rows[:1], recognized, *rows[1:]] if rows and recognized is not None else rows
 
 
 def _recognized(group: Group, cell: Cell) -> Html | None:
