@@ -47,7 +47,8 @@ class FedInverse(Gmi):
             ConfigError: The attacker does not hold so many, or the prior learns from a later one.
         """
         if self.round > len(view.models):
-            raise ConfigError(f"round = {self.round} is asked for, and the attacker holds {len(view.models)} models.")
+            held = f"{len(view.models)} model{'s'[: len(view.models) != 1]}"
+            raise ConfigError(f"round = {self.round} is asked for, and the attacker holds {held}.")
         if self.round not in (0, len(view.models)) and self.prior in TAUGHT:
             raise ConfigError(
                 f"The prior {self.prior!r} learns from the model of the last round, which says nothing of round "

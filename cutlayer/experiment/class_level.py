@@ -25,7 +25,7 @@ from cutlayer.data.modality import IMAGE, TABLE, TOKENS
 from cutlayer.data.withheld import ClassData
 from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment.class_plan import FLOORS, Cell, ClassPlan, PublishedClass, refusal, toml
-from cutlayer.experiment.class_victim import ClassVictim, check_cut, load_classes, train_victim
+from cutlayer.experiment.class_victim import ClassVictim, check_model, load_classes, train_victim
 from cutlayer.experiment.positions import seen_from
 from cutlayer.experiment.study_cells import left_by_victim
 from cutlayer.machine.compute import pick_device, tune_allocator
@@ -174,7 +174,7 @@ def _check(plan: ClassPlan, data: ClassData) -> None:
             f"The attacker has {len(data.auxiliary)} samples, and {plan.images} are to be shown of each class; state "
             "fewer images, or more auxiliary samples."
         )
-    check_cut(plan.victim, data)
+    check_model(plan.victim, data)
 
 
 def _attacked(plan: ClassPlan, target: _Target, cell: Cell, say: Say) -> tuple[ClassRecord, dict[str, NDArray[Any]]]:

@@ -24,7 +24,7 @@ from cutlayer.attacks.answers.view import Reply
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import study_plan
 from cutlayer.experiment.class_spec import ANSWERS, CUT, PLACES, Lessons, Placed, Victim
-from cutlayer.experiment.positions import POSITIONS
+from cutlayer.experiment.positions import POSITIONS, misplaced
 from cutlayer.experiment.study_plan import check_differ, check_known, check_top, digest, entries, identified
 from cutlayer.nets.explanations import EXPLANATIONS
 from cutlayer.options import Count, Seed, Whole, Within, check
@@ -288,6 +288,8 @@ def parse(table: Mapping[str, Any]) -> ClassPlan:
         if not any(attacker.meets(e, defense) for e in epochs for attacker in attackers):
             raise ConfigError(f"No attack meets the defense {defense.label!r}; add it to the `against` of one.")
     for attacker in attackers:
+        if why := misplaced(attacker.position, cut=bool(victim.cut), together=bool(victim.training.clients)):
+            raise ConfigError(why)
         met = [plan.granted(attacker, d) for e in epochs for d in defenses if attacker.meets(e, d)]
         if met and (why := refusal(attacker.attack.name, max(met))):
             if not attacker.against and all(d.of.name != "none" for d in defenses):

@@ -120,10 +120,15 @@ def _strangers(data: ClassData, other: Splits, splits: Splits) -> ClassData:
     return replace(data, classes=tuple(names), auxiliary=auxiliary, others=unseen.at(np.flatnonzero(strange)))
 
 
-def check_cut(of: Victim, data: ClassData) -> None:
-    """Raise SplitError, with the near names, where the model cannot be cut as the victim states."""
+def check_model(of: Victim, data: ClassData) -> None:
+    """Raise where the model cannot take the inputs, or cannot be cut as the victim states; the near names are told.
+
+    Raises:
+        CutlayerError: See `cutlayer.models.zoo.build` and `cutlayer.models.cut.find_cut`.
+    """
+    model = zoo.build(of.model, data.input, data.n_private + 1, 0)
     if of.cut:
-        find_cut(cuts(zoo.build(of.model, data.input, data.n_private + 1, 0), data.input), of.cut)
+        find_cut(cuts(model, data.input), of.cut)
 
 
 def train_victim(

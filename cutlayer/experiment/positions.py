@@ -73,6 +73,23 @@ POSITIONS = {
     ),
 }
 """The positions by name."""
+AT_THE_CUT = ("head-holder", "cloud", "pushing-cloud")
+
+
+def misplaced(position: str, *, cut: bool, together: bool) -> str:
+    """Why a victim has no such position; empty where it has.
+
+    Args:
+        position: A name of `POSITIONS`.
+        cut: Whether the victim is cut.
+        together: Whether clients have trained it together.
+    """
+    title = POSITIONS[position].title
+    if position == "participant" and not together:
+        return "Nobody takes part in a training in one place; state training.clients."
+    if position in AT_THE_CUT and not cut:
+        return f"{title[0].upper()}{title[1:]} stands at the cut, and the victim is not cut; state one."
+    return ""
 
 
 @contextmanager
@@ -121,20 +138,18 @@ def seen_from(
         input=victim.data.input, classes=victim.classes, targets=targets, auxiliary=victim.data.auxiliary, reply=reply,
         seed=seed, device=device, _kept={} if kept is None else kept, _explain=explain,
     )  # fmt: skip
+    if why := misplaced(position, cut=victim.halves is not None, together=bool(victim.rounds)):
+        raise ConfigError(why)
     told, halves = min(reply, Reply.SCORES), victim.halves
     if position == "thief":
         yield _holding(view, (victim.model,), Service(_in_torch(victim.model), told, budget))
         return
     if position == "participant":
-        if not victim.rounds:
-            raise ConfigError("Nobody takes part in a training in one place; state training.clients.")
         yield _holding(view, victim.rounds, Service(_in_torch(victim.rounds[-1]), told, budget))
         return
     if position in ("outsider", "head-holder") and victim.defense.label_only and reply > Reply.LABEL:
         raise ConfigError("The server replies with labels only.")
     if halves is None:
-        if position != "outsider":
-            raise ConfigError(f"{POSITIONS[position].title} stands at the cut, and the victim is not cut: state one.")
         yield replace(view, _service=Service(_whole(victim, seed), told, budget))
         return
     split = deploy(victim, halves, say)

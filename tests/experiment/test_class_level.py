@@ -238,6 +238,8 @@ def test_what_fails_is_recorded_with_its_sentence_and_the_others_go_on(tmp_path,
         ((PLACES, "budget = 0"), "at least 1; leave it out for any number. 0 was given"),
         ((PLACES, "budget = [100, -1]"), "at least 1"),
         ((PLACES, 'position = "insider"'), "did you mean outsider"),
+        ((PLACES, 'position = "head-holder"'), "A holder of the head stands at the cut, and the victim is not cut"),
+        ((PLACES, 'position = "participant"'), "state training.clients"),
         ((PLACES, 'access = "label"'), "needs the victim's scores, and gets no more"),
         ((PLACES, 'access = "weights"\nposition = "outsider"'), "does not have"),
         (("images = 2", 'images = 2\naccess = "label"'), "needs the victim's scores, and gets no more"),
@@ -274,6 +276,7 @@ def test_more_pictures_than_the_attacker_has_and_a_class_without_samples_are_ref
     for settings, complaint in (
         ({"images": "3", "auxiliary": "2"}, "has 2 samples, and 3 are to be shown"),
         ({"training.images": "1"}, "training samples lack"),
+        ({"model": "text_gpt"}, "cannot take images"),
         ({"cut": "pol1"}, "cannot be cut at 'pol1'; did you mean pool1"),
     ):
         with pytest.raises(CutlayerError, match=complaint):
