@@ -125,7 +125,7 @@ def _shared_out(cell: Cell, people: bool) -> str:
     if len(by_class) < 2:
         return ""
     most, none, known = cell.given_away, sum(not share for share in by_class.values()), len(by_class)
-    told = f"{most} of {_classes(known, people)} in most of {'their' if people else 'its'} pictures"
+    told = f"{most} of {_classes(known, people)} in most of their pictures"
     if none:
         return f"{told}, {none} in none"
     name, least = min(by_class.items(), key=lambda one: one[1])
@@ -168,7 +168,7 @@ def _closed_floor(group: Group, who: Who) -> str:
     share = nearest.metric("closed") if nearest is not None else None
     if share is None:
         return "also calls strangers right"
-    own = "are of the same classes" if group.shared else "show nobody of them"
+    own = "are of the same classes" if group.shared else "show none of them"
     return f"it says {SHARE.value(share.value)} of the attacker's own nearest samples, which {own}"
 
 
