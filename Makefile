@@ -63,9 +63,10 @@ live-pictures: $(READY) ## Draw docs/live.jpg and docs/live.webp from a real roo
 	$(BIN)/python -m tests.live.browser.pictures docs live
 
 .PHONY: test
-# Each test computes with one thread. A file's tests stay in one process, for they share what is slow to make.
+# Each test computes with one thread. A file's tests stay in one process, for they share what is slow to make; the files
+# come in the order of tests/conftest.py, which begins with the long ones.
 test: $(READY) $(NPM) ## Run the test suite, linters included, without the tests of test-slow
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: docs
 docs: $(READY) ## Build the documentation, pages and Python API, as a site in docs/_site

@@ -28,3 +28,21 @@ def folder(tmp_path):
 
     write_split(tmp_path / "split")
     return tmp_path / "split"
+
+
+LONG = (
+    "tests/test_repository.py", "tests/experiment/test_grid.py", "tests/test_docs.py", "tests/test_recipes.py",
+    "tests/experiment", "tests/profile", "tests/live", "tests/packaging", "tests/test_examples.py", "tests/faults",
+    "tests/hostile", "tests/fuzz", "tests/nets/test_together.py", "tests/test_silence.py",
+)  # fmt: skip
+"""Files and folders that take long, most of them with few tests: begun first, so that no process ends alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of `LONG` first."""
+
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.partition("::")[0]
+        return next((i for i, name in enumerate(LONG) if file == name or file.startswith(f"{name}/")), len(LONG))
+
+    items.sort(key=place)

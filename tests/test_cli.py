@@ -13,13 +13,8 @@ from cutlayer import cli, registry
 from cutlayer.errors import ConfigError
 from cutlayer.wire.security import Security
 from cutlayer.wire.transport import Timeouts
+from tests.command import cutlayer
 from tests.tiny_split import write_split
-
-
-def cutlayer(*words, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False, **options
-    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +141,11 @@ def test_grpc_itself_prints_nothing_unless_asked(tmp_path, verbosity):
     quiet = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"grpc://127.0.0.1:{taken.getsockname()[1]}"
-        done = cutlayer("cloud", tmp_path, "--listen", address, "--threads", 1, env={**quiet, **verbosity})
+        words = ("cloud", tmp_path, "--listen", address, "--threads", "1")
+        done = subprocess.run(
+            [sys.executable, "-m", "cutlayer.cli", *words],
+            capture_output=True, text=True, check=False, env={**quiet, **verbosity},
+        )  # fmt: skip
     assert done.returncode == 2
     *core, ours = done.stderr.splitlines()
     assert ours.startswith(f"cutlayer: Cannot listen at {address}")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import command
+
 ROOT = Path(__file__).parents[2]
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 MINE = '''
@@ -131,8 +133,8 @@ name = "mean-image"
 
 
 def cutlayer(folder, *words):
-    command = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
-    done = subprocess.run(command, cwd=folder, env=HERE, capture_output=True, text=True, check=False)
+    started = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
+    done = subprocess.run(started, cwd=folder, env=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -201,15 +203,12 @@ def test_the_run_is_found_again_from_another_folder_and_a_changed_attack_is_anot
     assert id_of(tmp_path / "plan.toml") != made
 
 
-def test_the_command_line_takes_the_same_names(folder, tmp_path):
-    where = folder / "plans"
-    assert "first" in cutlayer(where, "cuts", "mine.py:Net", "--input", "1x16x16")
+def test_the_command_line_takes_the_same_names(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder / "plans")
+    assert "first" in command.cutlayer("cuts", "mine.py:Net", "--input", "1x16x16").stdout
     words = ("split", "mine.py:Net", "--cut", "first", "--data", "mine.py:squares", "--epochs", 0, "--out")
-    assert "Net cut at first" in cutlayer(where, *words, tmp_path / "split")
-    again = subprocess.run(
-        [sys.executable, "-m", "cutlayer.cli", *map(str, (*words, tmp_path / "split"))],
-        cwd=where, env=HERE, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    assert "Net cut at first" in command.cutlayer(*words, tmp_path / "split").stdout
+    again = command.cutlayer(*words, tmp_path / "split")
     assert again.returncode == 2
     assert "is a split folder already; replace it with --force" in again.stderr
-    assert "Net cut at first" in cutlayer(where, *words, tmp_path / "split", "--force")
+    assert "Net cut at first" in command.cutlayer(*words, tmp_path / "split", "--force").stdout

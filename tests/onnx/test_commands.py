@@ -9,6 +9,7 @@ import pytest
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.split_folder import open_split
 from tests.cloud_process import CloudProcess
+from tests.command import cutlayer
 from tests.onnx.onnx_models import chain, write
 
 
@@ -21,7 +22,8 @@ def without_torch(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "absent"))
 
 
-def cutlayer(*words):
+def apart(*words):
+    """A command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "cutlayer.cli", *map(str, words)], capture_output=True, text=True, check=False
     )
@@ -34,20 +36,20 @@ def digits(folder):
 @pytest.mark.usefixtures("without_torch")
 def test_an_onnx_file_is_listed_cut_served_and_asked(tmp_path):
     path, out = digits(tmp_path), tmp_path / "split"
-    listed = cutlayer("cuts", path, "--input", "1x8x8")
+    listed = apart("cuts", path, "--input", "1x8x8")
     assert (listed.returncode, listed.stderr) == (0, "")
     lines = {line.split()[0]: line.split() for line in listed.stdout.splitlines()[2:]}
     assert lines["r1"][1:3] == ["4x8x8", "1,024"]
     assert "no cut at c2, c3: others would have to be sent as well" in listed.stdout
 
     words = ("split", path, "--cut", "r1", "--input", "1x8x8", "--std", "0.5", "--data", "digits", "--out", out)
-    split = cutlayer(*words)
+    split = apart(*words)
     assert (split.returncode, split.stderr) == (0, "")
     assert "m.onnx cut at r1, smashed 4x8x8, test accuracy" in split.stdout
 
     with CloudProcess(out, "grpc://127.0.0.1:0") as cloud:
         asked = ("edge", out, "--connect", cloud.address, "--data", "digits", "--count", 3, "--warmup", 1)
-        done = cutlayer(*asked, "--head", "onnx")
+        done = apart(*asked, "--head", "onnx")
         assert (done.returncode, done.stderr) == (0, "")
         assert "end_to_end" in done.stdout
         assert cloud.stop() == 0
@@ -56,8 +58,8 @@ def test_an_onnx_file_is_listed_cut_served_and_asked(tmp_path):
 @pytest.mark.usefixtures("without_torch")
 def test_a_head_is_quantized_and_measured(tmp_path):
     words = ("split", digits(tmp_path), "--cut", "r2", "--input", "1x8x8", "--data", "digits")
-    assert cutlayer(*words, "--out", tmp_path / "split").returncode == 0
-    done = cutlayer("quantize", tmp_path / "split", "--out", tmp_path / "int8", "--calibrate", 20, "--count", 50)
+    assert apart(*words, "--out", tmp_path / "split").returncode == 0
+    done = apart("quantize", tmp_path / "split", "--out", tmp_path / "int8", "--calibrate", 20, "--count", 50)
     assert (done.returncode, done.stderr) == (0, "")
     accuracy, pace, size = done.stdout.splitlines()[1:]
     assert "of 50 inputs" in accuracy

@@ -21,8 +21,8 @@ from cutlayer.tensors import parts, random_batch
 from cutlayer.wire.codecs.packed import codec_named
 from cutlayer.wire.connect import connect, listen
 from tests.cloud_process import CloudProcess
+from tests.command import cutlayer
 from tests.onnx.onnx_models import split_onnx
-from tests.onnx.test_commands import cutlayer
 from tests.onnx.test_named import STATES, detector, image_and_more, outputs_of, recurrent, two_answers
 
 

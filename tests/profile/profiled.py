@@ -1,11 +1,9 @@
 """A profile that the command wrote, of a model of a few operators: written once, read by many tests."""
 
-import subprocess
-import sys
-
 import pytest
 
 from cutlayer.records.profile_files import read
+from tests.command import cutlayer
 from tests.onnx.onnx_models import chain, weights, write
 
 QUICK = ("--samples", "90", "--seconds", "0.1", "--codecs", "raw,int8")
@@ -21,11 +19,6 @@ def segmenter(path):
     kernels = [weights("k1", 16, 3, 3, 3), weights("k2", 32, 16, 3, 3), weights("k3", 64, 32, 3, 3)]
     kernels += [weights("k4", 64, 64, 3, 3), weights("k5", 64, 32, 2, 2), weights("k6", 32, 21, 2, 2)]
     return write(path, nodes, kernels, given=("image", ["N", 3, 96, 96]), wanted=("scores", ["N", 21, 48, 48]))
-
-
-def cutlayer(*words):
-    command = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from cutlayer.profile import compare as profiles
 from cutlayer.profile import conditions
 from cutlayer.records.dataclass_json import load
 from cutlayer.records.profile import Profile
-from tests.profile.profiled import cutlayer
+from tests.command import cutlayer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "profile" / "profile.json"
 

@@ -81,8 +81,11 @@ def test_a_stop_prints_the_rows_measured_so_far(model, tmp_path, stop, code, nam
     words = ["profile", model, *QUICK, "--cuts", "all", "--network", "loopback", "--out", tmp_path / "out"]
     command = [sys.executable, "-m", "cutlayer.cli", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # If it aborts, it says where each of its threads was.
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
     # Its own group, as in a terminal, where Ctrl-C reaches all processes of the profile.
-    with subprocess.Popen(command, text=True, start_new_session=True, preexec_fn=heeds_ctrl_c, **pipes) as running:
+    options = {"text": True, "start_new_session": True, "preexec_fn": heeds_ctrl_c, "env": environment}
+    with subprocess.Popen(command, **options, **pipes) as running:
         said = []
         for line in running.stderr:
             said.append(line)

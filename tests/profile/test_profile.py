@@ -14,7 +14,8 @@ from cutlayer.onnx.given import NOTHING
 from cutlayer.profile.prepare import from_onnx
 from cutlayer.records.profile_files import read
 from cutlayer.split_folder import open_split
-from tests.profile.profiled import QUICK, cutlayer, segmenter
+from tests.command import cutlayer
+from tests.profile.profiled import QUICK, segmenter
 from tests.tiny_split import images, write_split
 
 

@@ -1,6 +1,7 @@
 """Generated runs that follow the schema of `result.json`: several defenses, deployments and attacks."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +165,17 @@ def read_results(runs: Path) -> list[Result]:
     return [load_result(json.loads(path.read_text())) for path in sorted(runs.glob("*/result.json"))]
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """Three finished runs of one split: no defense and two strengths of noise."""
+@pytest.fixture(scope="session")
+def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of `runs`, written once."""
+    folder = tmp_path_factory.mktemp("runs")
     for run_id, sigma in (("aaaaaaaaaaaa", 0.0), ("bbbbbbbbbbbb", 0.5), ("cccccccccccc", 2.0)):
-        write_run(tmp_path, result(run_id, sigma))
+        write_run(folder, result(run_id, sigma))
+    return folder
+
+
+@pytest.fixture
+def runs(_written: Path, tmp_path: Path) -> Path:
+    """Three finished runs of one split: no defense and two strengths of noise; the test may change them."""
+    shutil.copytree(_written, tmp_path, dirs_exist_ok=True)
     return tmp_path
