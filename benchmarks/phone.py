@@ -24,7 +24,7 @@ import tyro
 from websockets.sync.client import connect
 
 from cutlayer.live.prepare import DATA, usual_split
-from cutlayer.live.runtime import Runtime
+from cutlayer.live.runtime import ONNX, Runtime
 from cutlayer.live.serve import Opened, open_room
 
 STEPS = ("button ready", "first answer", "first picture")
@@ -117,7 +117,7 @@ def main(rounds: int = 10, out: Path = Path("live"), attacks: str = "ridge") -> 
     """
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         sys.exit("this needs chromium and chromedriver: apt-get install chromium chromium-driver")
-    Runtime().ready()
+    Runtime(ONNX).ready()
     split = usual_split(out, DATA, None, 0)
     with open_room(split, DATA, out=out, attackers=(attacks,)) as opened:
         screen = Screen(opened)

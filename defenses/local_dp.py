@@ -136,6 +136,11 @@ class LocalDP(Defense):
         }
 
     @property
+    def fixed(self) -> dict[str, bool | float]:
+        """What is fixed before deployment, where it is on: the clip, and whether rows of sentences are clipped."""
+        return {"clip": self._bound(), "per_token": self._per_token} if self.random else {}
+
+    @property
     def _per_token(self) -> bool:
         """Whether the rows of sentences are clipped, each by itself."""
         return bool(self._learned.get("per_token", False))

@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cutlayer.data.documentation import LENGTH, PACKAGES, own_tokenizer
-from cutlayer.data.load import load
+from cutlayer.data.text import Tokenizer
 from cutlayer.models.manifest import Manifest, sha256
 from cutlayer.sequences import PAD
 from cutlayer.spec import TensorSpec, token_spec
@@ -13,18 +13,22 @@ from cutlayer.spec import TensorSpec, token_spec
 WIDTH = 256
 
 
-def write_text_split(folder, defense=None):
-    """Head: a vector for each token, zero for padding. Tail: the sum of the vectors, and one linear layer."""
+def write_text_split(folder, defense=None, tokenizer=None, width=WIDTH):
+    """Head: a vector for each token, zero for padding. Tail: the sum of the vectors, and one linear layer.
+
+    The tokenizer is the content of a tokenizer.json; that of the data set documentation if None.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary, classes = len(load("documentation").words), len(PACKAGES)
+    content, classes = tokenizer or own_tokenizer(), len(PACKAGES)
+    vocabulary = Tokenizer(content, "here").size
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(vocabulary, WIDTH)).astype(np.float32)
+    vectors = rng.normal(size=(vocabulary, width)).astype(np.float32)
     vectors[PAD] = 0
     table = numpy_helper.from_array(vectors, "vectors")
-    weight = numpy_helper.from_array(rng.normal(size=(WIDTH, classes)).astype(np.float32), "weight")
+    weight = numpy_helper.from_array(rng.normal(size=(width, classes)).astype(np.float32), "weight")
     axis = numpy_helper.from_array(np.array([1]), "axis")
     tokens = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["N", "T"])
-    smashed = helper.make_tensor_value_info("smashed", TensorProto.FLOAT, ["N", "T", WIDTH])
+    smashed = helper.make_tensor_value_info("smashed", TensorProto.FLOAT, ["N", "T", width])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes])
     look_up = helper.make_node("Gather", ["vectors", "tokens"], ["smashed"])
     tail = [
@@ -33,10 +37,10 @@ def write_text_split(folder, defense=None):
     ]
     write(folder / "head.onnx", [look_up], tokens, smashed, [table])
     write(folder / "tail.onnx", tail, smashed, logits, [axis, weight])
-    (folder / "tokenizer.json").write_text(own_tokenizer())
+    (folder / "tokenizer.json").write_text(content, encoding="utf-8")
     files = {name: sha256(folder / name) for name in ("head.onnx", "tail.onnx", "tokenizer.json")}
     Manifest(
-        "lookup", "vectors", classes, token_spec(LENGTH, vocabulary), TensorSpec((LENGTH, WIDTH)),
+        "lookup", "vectors", classes, token_spec(LENGTH, vocabulary), TensorSpec((LENGTH, width)),
         defense or {"name": "none"}, "documentation", files, sequence=True,
     ).save(folder)  # fmt: skip
 

@@ -88,12 +88,11 @@ def live(
     ) as opened:  # fmt: skip
         tell(f"page     {opened.screen}")
         text = folder.manifest.sequence
-        if not text:  # a phone sends pictures
-            tell(f"phones   {opened.phone}")
+        tell(f"phones   {opened.phone}")
         tell(f"devices  cutlayer edge --join '{opened.code}'{' --text' if text else ''}")
         if opened.local:
             tell(
-                f"reached  from this machine only; for {'' if text else 'phones and '}other machines: --host 0.0.0.0 "
+                "reached  from this machine only; for phones and other machines: --host 0.0.0.0 "
                 "--share ADDRESS --cert FILE --key FILE, or --insecure in a network that you trust"
             )
         opened.runtime.begin()

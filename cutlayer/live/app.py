@@ -17,13 +17,14 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from cutlayer.errors import CutlayerError
+from cutlayer.live.described import described
 from cutlayer.live.device import Denied
 from cutlayer.live.gateway import device_socket
 from cutlayer.live.headers import Headers
 from cutlayer.live.originals import most_bytes
 from cutlayer.live.phone import routes as phone_routes
 from cutlayer.live.room import Room
-from cutlayer.live.runtime import Runtime
+from cutlayer.live.runtime import ONNX, TOKENIZERS, Runtime
 from cutlayer.live.screen import watch
 from cutlayer.live.tokens import Tokens
 from cutlayer.models.manifest import HEAD_ONNX, HEAD_WEIGHTS, LEARNED, MANIFEST, TAIL_ONNX, TAIL_WEIGHTS
@@ -53,6 +54,9 @@ def application(
         split: The split folder, of which devices get `split.json`, the head and what the defense learned.
         tokens: What visitors have to show.
         authority: Certificate (PEM) of the authority that signed the server's, which phones may fetch.
+
+    Raises:
+        ConfigError: Phones are to make tokens of text, and the package tokenizers is not installed here.
     """
     routes = [
         Route("/", _page("room.html")),
@@ -71,7 +75,8 @@ def application(
     ]
     app = Starlette(routes=routes, exception_handlers={CutlayerError: _sentence}, lifespan=_lifespan)
     app.state.room, app.state.service, app.state.split, app.state.tokens = room, service, split, tokens
-    app.state.runtime, app.state.authority = Runtime(), authority
+    app.state.runtime = Runtime(ONNX, TOKENIZERS) if split.manifest.sequence else Runtime(ONNX)
+    app.state.described, app.state.authority = {} if room.read_only else described(split), authority
     app.add_middleware(Headers)
     return app
 

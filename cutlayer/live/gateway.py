@@ -20,7 +20,6 @@ import json
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -31,8 +30,6 @@ from cutlayer.errors import DecodeError, Refused
 from cutlayer.live.device import Denied, Device
 from cutlayer.live.originals import most_bytes
 from cutlayer.live.room import Room
-from cutlayer.models.manifest import Manifest, tail_name
-from cutlayer.registry import defense_from
 from cutlayer.wire.codecs.base import Buffer
 from cutlayer.wire.handshake import error_reply
 from cutlayer.wire.message import Message
@@ -196,7 +193,7 @@ class _Phone:
         await _close(websocket, 1001, None)
 
     def _welcome(self) -> dict[str, Any]:
-        return {**self._room.welcome(self._device), **described(self._room.manifest)}
+        return {**self._room.welcome(self._device), **self._websocket.app.state.described}
 
     async def _listen(self) -> None:
         while True:
@@ -269,29 +266,6 @@ class _Phone:
                 await sending
         except RuntimeError:  # closed meanwhile
             raise WebSocketDisconnect from None
-
-
-def described(manifest: Manifest) -> dict[str, Any]:
-    """What a phone has to know of the split to send requests that the service takes.
-
-    ``defenses`` are those of the split that act on the device, in their order.
-    """
-    defenses, stated = list[dict[str, Any]](), dict(manifest.defense)
-    while stated:
-        then = stated.pop("then", {})
-        part = defense_from(stated)
-        if part.protects:
-            options = {f.name: getattr(part, f.name) for f in fields(part) if f.init}
-            defenses.append({"defense": stated["name"], "options": options})
-        stated = dict(then)
-    return {
-        "model": tail_name(manifest),
-        "version": manifest.version,
-        "input": list(manifest.input.shape),
-        "smashed": list(manifest.smashed.shape),
-        "text": manifest.sequence,
-        "defenses": defenses,
-    }
 
 
 async def _receive(websocket: WebSocket) -> bytes | str:

@@ -1,4 +1,4 @@
-"""What the page of a phone loads beside itself: the runtime of the head, and the authority that it may trust."""
+"""What the page of a phone loads beside itself: what it computes with, and the authority that it may trust."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cutlayer.errors import CutlayerError
-from cutlayer.live.runtime import FILES, Runtime
+from cutlayer.live.runtime import Runtime
 from cutlayer.live.trust import AUTHORITY
 
 _TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
@@ -25,13 +25,14 @@ async def _runtime(request: Request) -> Response:
     name = request.path_params["name"]
     packed = "gzip" in request.headers.get("accept-encoding", "")
     try:
-        path = await run_in_threadpool(runtime.file, name, packed)
+        found = await run_in_threadpool(runtime.file, name, packed)
     except CutlayerError as error:
         return PlainTextResponse(f"{error}\n", 503)
-    if path is None:
+    if found is None:
         return PlainTextResponse("There is no such file.\n", 404)
+    path, digest = found
     # One file, one tag for each of its two forms.
-    headers = {"ETag": f'"{FILES[name]}{"-gzip" * packed}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    headers = {"ETag": f'"{digest}{"-gzip" * packed}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     if packed:

@@ -57,12 +57,37 @@ def test_the_defenses_without_a_draw_give_the_numbers_of_python():
             np.testing.assert_array_equal(np.frombuffer(bytes_, np.float32), expected[0], f"{defense} {options} {name}")
 
 
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_the_rows_of_a_sentence_are_clipped_as_in_python_and_get_its_noise(mechanism):
+    """Each row by itself, or the whole sample; with hardly any noise the clipped numbers are left."""
+    rows = (RNG.normal(size=(7, 96)) * RNG.uniform(0.01, 3, (7, 1))).astype(np.float32)
+    rows[3] = 0
+    for per_token in (True, False):
+        for clip in (np.float32(np.abs(rows[0]).sum()), 2.5):
+            options = {"noise": 1e-9, "mechanism": mechanism, "clip": float(clip)}
+            defense = DEFENSES.make("local-dp", **options)
+            defense.deploy({"per_token": np.array(per_token)}, lambda: None)
+            given = {"defense": "local-dp", "options": options | defense.fixed}
+            made = drawn_of(given, rows, width=96)[0].reshape(rows.shape)
+            expected = defense.protect(rows[None], np.random.default_rng(0))[0]
+            np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5 * np.abs(rows).max())
+    noisy = {"noise": 0.5, "mechanism": mechanism, "clip": 2.0, "per_token": True, "epochs": 4}
+    made = drawn_of({"defense": "local-dp", "options": noisy}, np.zeros((999, 96), np.float32), width=96)
+    scale = 0.5 * 2 * 2.0 * (1 if mechanism == "gaussian" else math.sqrt(2))
+    fourth = 3 if mechanism == "gaussian" else 6
+    assert abs((made**2).mean() / scale**2 - 1) < 5 * math.sqrt((fourth - 1) / made.size)
+
+
 def drawn(defense, options, values, releases=1):
+    return drawn_of({"defense": defense, "options": options}, values, releases)
+
+
+def drawn_of(defense, values, releases=1, width=1):
     bytes_ = javascript(
         ["protect"],
         "return Array.from({ length: given[2] },"
-        " () => new Uint8Array(protect.protect(floats(given[0]), [given[1]]).buffer))",
-        [values, {"defense": defense, "options": options}, releases],
+        " () => new Uint8Array(protect.protect(floats(given[0]), [given[1]], given[3]).buffer))",
+        [values, defense, releases, width],
     )
     return np.stack([np.frombuffer(one, np.float32) for one in bytes_])
 

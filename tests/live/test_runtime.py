@@ -11,26 +11,40 @@ from urllib.error import HTTPError
 import pytest
 
 from cutlayer.errors import ConfigError
-from cutlayer.live import runtime
-from cutlayer.live.runtime import ARCHIVE, Runtime
+from cutlayer.live.runtime import Package, Runtime
 from tests.live.open_app import open_app
 
 CONTENTS = {"ort.wasm.min.mjs": b"export {};" * 99, "ort-wasm-simd-threaded.wasm": bytes(range(256)) * 9}
 
 
-@pytest.fixture
-def archive(monkeypatch):
-    """An archive like npm's, whose hashes are those that are asked for."""
+NAME, VERSION = "@someone/some-runtime", "1.2.3"
+ARCHIVE, FOLDER = "someone-some-runtime-1.2.3.tgz", "someone-some-runtime-1.2.3"
+
+
+@pytest.fixture(scope="module")
+def archive():
+    """An archive like npm's."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in {**CONTENTS, "ort.all.js": b"not needed"}.items():
             member = tarfile.TarInfo(f"package/dist/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    monkeypatch.setattr(runtime, "SHA512", hashlib.sha512(packed.getvalue()).hexdigest())
-    monkeypatch.setattr(runtime, "FILES", {n: hashlib.sha256(c).hexdigest() for n, c in CONTENTS.items()})
-    monkeypatch.setattr("cutlayer.live.phone.FILES", runtime.FILES)
     return packed.getvalue()
+
+
+@pytest.fixture
+def made(archive):
+    """Makes the runtime of that archive, with the hashes that are asked for, in a cache."""
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
+    package = Package(NAME, VERSION, "for a test", hashlib.sha512(archive).hexdigest(), files)
+    return lambda cache: Runtime(package, folder=cache)
+
+
+def copied(cache, content):
+    """Put an archive where its owner is told to copy it."""
+    (cache / FOLDER).mkdir(parents=True)
+    (cache / FOLDER / ARCHIVE).write_bytes(content)
 
 
 def npm(folder, monkeypatch, script):
@@ -42,20 +56,20 @@ def npm(folder, monkeypatch, script):
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin" if script else str(folder))
 
 
-def test_npm_brings_it_once(tmp_path, monkeypatch, archive):
+def test_npm_brings_it_once(tmp_path, monkeypatch, archive, made):
     (tmp_path / ARCHIVE).write_bytes(archive)
     npm(tmp_path / "bin", monkeypatch, f'echo x >>{tmp_path}/calls; echo "$@" >{tmp_path}/words; '
         f'while [ "$1" != --pack-destination ]; do shift; done; cp {tmp_path / ARCHIVE} "$2"')  # fmt: skip
     for _ in range(2):
-        fetched = Runtime(tmp_path / "cache")
+        fetched = made(tmp_path / "cache")
         for name, content in CONTENTS.items():
-            assert fetched.file(name, packed=False).read_bytes() == content
-            assert gzip.decompress(fetched.file(name, packed=True).read_bytes()) == content
+            assert fetched.file(name, packed=False)[0].read_bytes() == content
+            assert gzip.decompress(fetched.file(name, packed=True)[0].read_bytes()) == content
         assert fetched.file("ort.all.js", packed=False) is None
         assert fetched.file("../ort.wasm.min.mjs", packed=False) is None
     assert (tmp_path / "calls").read_text() == "x\n"
-    assert f"pack {runtime.PACKAGE}@{runtime.VERSION} --ignore-scripts" in (tmp_path / "words").read_text()
-    assert sorted(os.listdir(tmp_path / "cache")) == sorted(n + e for n in CONTENTS for e in ("", ".gz"))
+    assert f"pack {NAME}@{VERSION} --ignore-scripts" in (tmp_path / "words").read_text()
+    assert sorted(os.listdir(tmp_path / "cache" / FOLDER)) == sorted(n + e for n in CONTENTS for e in ("", ".gz"))
 
 
 @pytest.mark.parametrize(
@@ -66,9 +80,9 @@ def test_npm_brings_it_once(tmp_path, monkeypatch, archive):
         ("exit 0", ["it wrote no file"]),
     ],
 )
-def test_a_sentence_says_what_to_do_where_npm_does_not_bring_it(tmp_path, monkeypatch, script, words):
+def test_a_sentence_says_what_to_do_where_npm_does_not_bring_it(tmp_path, monkeypatch, made, script, words):
     npm(tmp_path / "bin", monkeypatch, script)
-    missing = Runtime(tmp_path / "cache")
+    missing = made(tmp_path / "cache")
     with pytest.raises(ConfigError) as refused:
         missing.ready()
     assert all(word in str(refused.value) for word in words)
@@ -79,24 +93,23 @@ def test_a_sentence_says_what_to_do_where_npm_does_not_bring_it(tmp_path, monkey
     assert not (tmp_path / "again").exists()
 
 
-def test_an_archive_that_was_copied_is_taken_and_one_that_differs_is_not(tmp_path, monkeypatch, archive):
+def test_an_archive_that_was_copied_is_taken_and_one_that_differs_is_not(tmp_path, monkeypatch, archive, made):
     npm(tmp_path / "bin", monkeypatch, None)
     for name, content in (("sound", archive), ("damaged", archive[:-1] + b"?")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / ARCHIVE).write_bytes(content)
-    Runtime(tmp_path / "sound").ready()
+        copied(tmp_path / name, content)
+    made(tmp_path / "sound").ready()
     with pytest.raises(ConfigError, match=r"is not .* as npm published it"):
-        Runtime(tmp_path / "damaged").ready()
+        made(tmp_path / "damaged").ready()
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_file_that_was_damaged_in_the_cache_is_unpacked_again(tmp_path, monkeypatch, archive, packed):
+def test_a_file_that_was_damaged_in_the_cache_is_unpacked_again(tmp_path, monkeypatch, archive, made, packed):
     npm(tmp_path / "bin", monkeypatch, None)
-    (tmp_path / ARCHIVE).write_bytes(archive)
-    path = Runtime(tmp_path).file("ort.wasm.min.mjs", packed)
+    copied(tmp_path, archive)
+    path, _ = made(tmp_path).file("ort.wasm.min.mjs", packed)
     sound = path.read_bytes()
     path.write_bytes(sound[:-9])
-    assert Runtime(tmp_path).file("ort.wasm.min.mjs", packed).read_bytes() == sound
+    assert made(tmp_path).file("ort.wasm.min.mjs", packed)[0].read_bytes() == sound
 
 
 def asked(room, path, **headers):
@@ -109,11 +122,10 @@ def asked(room, path, **headers):
             return error.code, dict(error.headers), error.read()
 
 
-def test_the_server_gives_the_files_packed_and_once(tmp_path, monkeypatch, archive):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / ARCHIVE).write_bytes(archive)
+def test_the_server_gives_the_files_packed_and_once(tmp_path, archive, made):
+    copied(tmp_path / "cache", archive)
     with open_app(tmp_path / "split") as room:
-        room.app.state.runtime = Runtime(tmp_path / "cache")
+        room.app.state.runtime = made(tmp_path / "cache")
         name = "ort-wasm-simd-threaded.wasm"
         status, headers, body = asked(room, f"/runtime/{name}")
         assert (status, headers["content-type"], body) == (200, "application/wasm", CONTENTS[name])
@@ -127,10 +139,10 @@ def test_the_server_gives_the_files_packed_and_once(tmp_path, monkeypatch, archi
             assert asked(room, path)[0] == 404
 
 
-def test_a_room_without_the_runtime_says_so_to_phones(tmp_path, monkeypatch):
+def test_a_room_without_the_runtime_says_so_to_phones(tmp_path, monkeypatch, made):
     npm(tmp_path / "bin", monkeypatch, None)
     with open_app(tmp_path / "split") as room:
-        room.app.state.runtime = Runtime(tmp_path / "cache")
+        room.app.state.runtime = made(tmp_path / "cache")
         status, _, body = asked(room, "/runtime/ort.wasm.min.mjs")
         assert status == 503
         assert b"npm" in body

@@ -161,7 +161,7 @@ def test_attackers_are_those_of_the_kind_of_input(opened, tmp_path):
         check_attackers(pictures, ["token-ridge"])
 
 
-def test_the_command_that_is_printed_joins_with_text_and_phones_are_not_named(tmp_path, capsys, monkeypatch):
+def test_the_command_that_is_printed_joins_with_text_and_phones_are_named_too(tmp_path, capsys, monkeypatch):
     class Ready(Exception):
         pass
 
@@ -180,7 +180,7 @@ def test_the_command_that_is_printed_joins_with_text_and_phones_are_not_named(tm
         live(tmp_path / "split", out=tmp_path / "out")
     told = capsys.readouterr().out
     assert "devices  cutlayer edge --join 'cut-code' --text\n" in told
-    assert "phones" not in told
+    assert "phones   http://here/p\n" in told
 
 
 def test_a_split_without_its_tokenizer_is_refused(tmp_path):

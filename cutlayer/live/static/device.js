@@ -45,7 +45,7 @@ export class Device {
     return this.#socket?.readyState === WebSocket.OPEN && this.welcome !== null;
   }
 
-  /** Say whether the room may have the pictures themselves. */
+  /** Say whether the room may have the originals themselves. */
   share(yes) {
     this.#introduction.share_original = yes;
     if (this.open) this.#tell({ type: "join", ...this.#introduction });
@@ -56,10 +56,10 @@ export class Device {
   }
 
   /**
-   * Ask for the answer to one encoded array.
+   * Ask for the answer to one encoded array of this shape.
    * @returns {Promise<{logits: Float32Array, parameters: object}>} Rejected by Lost or Refused.
    */
-  ask(frame, encoded, defense) {
+  ask(frame, encoded, shape, defense) {
     if (!this.open) return Promise.reject(new Lost("The room does not answer."));
     const correlation = ++this.#sent;
     const { datatype, data, parameters } = encoded;
@@ -68,7 +68,7 @@ export class Device {
       version: this.welcome.version,
       id: `${this.session}-${frame}`,
       values: { protocol: PROTOCOL, session: this.session, secret: this.#secret, defense },
-      tensor: { datatype, shape: [1, ...this.welcome.smashed], parameters },
+      tensor: { datatype, shape, parameters },
     });
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#settle(correlation, new Lost("The room does not answer in time.")), ANSWER_MS);

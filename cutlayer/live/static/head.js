@@ -32,46 +32,58 @@ async function fetched(path, token) {
   throw new Told(sentence || `The room has no ${path}.`);
 }
 
-async function runtime() {
+/** A module of the runtime that the room serves. */
+export async function imported(name) {
   try {
-    const ort = await import("/runtime/ort.wasm.min.mjs");
-    ort.env.wasm.wasmPaths = "/runtime/";
-    ort.env.wasm.numThreads = 1; // a head is small, and threads take longer to start than they save
-    return ort;
+    return await import(`/runtime/${name}`);
   } catch (error) {
-    await fetched("/runtime/ort.wasm.min.mjs"); // says why, where the room knows
+    await fetched(`/runtime/${name}`); // says why, where the room knows
     throw error;
   }
 }
 
-async function checked(bytes, digest) {
+async function checked(name, bytes, digest) {
   // Pages that came over http have no hashes; over https the bytes are known to be the room's.
   if (!crypto.subtle) return bytes;
   const found = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const hex = Array.from(found, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (hex !== digest) throw new Error("The network that came is not the one that split.json names; load the page again.");
+  if (hex !== digest) throw new Error(`The ${name} that came is not the one that split.json names; load the page again.`);
   return bytes;
 }
 
 /**
- * Open the head of a room.
- * @returns {Promise<{version: string, run: (numbers: Float32Array) => Promise<Float32Array>}>}
+ * What the room's split.json says, and its files.
+ * @returns {Promise<{split: object, file: (name: string) => Promise<ArrayBuffer>}>}
  */
-export async function openHead(token) {
-  const ready = runtime();
-  ready.catch(() => {}); // whatever fails first is told first
+export async function openSplit(token) {
   const split = await (await fetched("/split/split.json", token)).json();
-  const bytes = await (await fetched("/split/head.onnx", token)).arrayBuffer();
-  const model = await checked(bytes, split.files["head.onnx"]);
+  const file = async (name) =>
+    checked(name, await (await fetched(`/split/${name}`, token)).arrayBuffer(), split.files[name]);
+  return { split, file };
+}
+
+/**
+ * Open the head of a room. `run` takes the numbers of a picture, or the ids of a sentence as BigInt64Array in its own
+ * length, and gives the smashed data with its shape, of which the first size is 1.
+ * @returns {Promise<{version: string, run: (input: Float32Array | BigInt64Array) => Promise<{data: Float32Array, shape: number[]}>}>}
+ */
+export async function openHead({ split, file }) {
+  const ready = imported("ort.wasm.min.mjs");
+  ready.catch(() => {}); // whatever fails first is told first
+  const model = await file("head.onnx");
   const ort = await ready;
+  ort.env.wasm.wasmPaths = "/runtime/";
+  ort.env.wasm.numThreads = 1; // a head is small, and threads take longer to start than they save
   const session = await ort.InferenceSession.create(new Uint8Array(model), { executionProviders: ["wasm"] });
   const [input] = session.inputNames;
   const output = session.outputNames.includes("smashed") ? "smashed" : session.outputNames[0];
-  const shape = [1, ...split.input.shape];
-  const run = async (numbers) => {
-    const given = new ort.Tensor("float32", numbers, shape);
-    return (await session.run({ [input]: given }, [output]))[output].data;
+  const run = async (given) => {
+    const text = given instanceof BigInt64Array;
+    const tensor = new ort.Tensor(text ? "int64" : "float32", given, [1, ...(text ? [given.length] : split.input.shape)]);
+    const { data, dims } = (await session.run({ [input]: tensor }, [output]))[output];
+    return { data, shape: dims };
   };
-  await run(new Float32Array(shape.reduce((product, size) => product * size))); // what the first run sets up
+  const size = split.input.shape.reduce((product, side) => product * side, 1);
+  await run(split.sequence ? BigInt64Array.of(1n) : new Float32Array(size)); // what the first run sets up
   return { version: split.version, run };
 }

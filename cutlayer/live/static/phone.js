@@ -1,26 +1,40 @@
-// The page that makes a phone a device of the room: picture in, smashed data out, and what the room says of it.
+// The page that makes a phone a device of the room: picture or sentence in, smashed data out, and what the room says of it.
 
-import { Device, kept, Refused } from "./device.js";
-import { lacking, openHead, Told } from "./head.js";
-import { floats } from "./picture.js";
-import { DEFENSES, encode, protect, refusal, title } from "./protect.js";
-import { Camera, Still } from "./source.js";
+import { Device, kept } from "./device.js";
+import { lacking, openHead, openSplit, Told } from "./head.js";
+import { COMPUTED, DEFENSES, refusal, title } from "./protect.js";
+import { release } from "./release.js";
+import { Snapping } from "./snapping.js";
+import { openTokens } from "./tokens.js";
+import { Typing } from "./typing.js";
 import { defenseWords, percent, say, whole } from "./words.js";
 
-const EACH_MS = { camera: 100, still: 500 }; // a chosen picture goes again and again, so that a new defense shows
 const SHOWN_MS = 250;
 const STATUS_MS = 250;
+
+// What stands where, before and after the switch of consent.
+const CONSENT = {
+  pictures: {
+    caption: ["Stays on this phone", "Shown on the big screen as well"],
+    "share-note": ["Off: the big screen shows only what is rebuilt.", "On: the big screen shows it beside what is rebuilt."],
+  },
+  text: {
+    stays: ["The words stay on this phone. How many tokens they make can be seen.", "Shown on the big screen as well"],
+    "share-note": ["Off: the big screen shows only what is read.", "On: the big screen shows it above what is read."],
+  },
+};
 
 const at = (id) => document.getElementById(id);
 const token = location.hash.slice(1).split(".")[0]; // a join code has the server's fingerprint behind the dot
 const room = { wish: { defense: "none", options: {}, codec: "raw" }, refused: null, told: null };
 let device = null;
-let head = null;
-let source = null;
-let kind = "";
-let facing = "user";
 let admitted = true;
-let round = 0;
+let head = null;
+let way = null; // how inputs come: Snapping or Typing
+let kind = ""; // pictures or text
+let failed = null; // why the head or the tokenizer does not start
+let welcomed = null;
+const welcome = new Promise((resolve) => { welcomed = resolve; });
 let frame = Date.now(); // so that the session of a page that is loaded again repeats no number
 
 function trouble(sentence) {
@@ -35,7 +49,7 @@ function state(name, sentence) {
   if (name === "open") trouble(null);
   if (name === "refused") {
     admitted = false;
-    stop();
+    way?.stop();
     say(document.querySelector("h1"), "This phone cannot join");
     document.title = "cutlayer live: this phone cannot join";
     document.body.classList.add("out");
@@ -44,22 +58,45 @@ function state(name, sentence) {
 }
 
 function ready() {
-  const able = head !== null && device?.welcome !== null && !unable(device.welcome);
-  at("camera").disabled = at("file").disabled = !able;
+  way?.ready(head !== null && device?.welcome !== null && !unable(device.welcome));
 }
 
 // What the split itself asks of the device, where a browser does not do it.
 function unable({ defenses, text }) {
-  if (text) return "This room reads sentences, and a phone sends pictures; use cutlayer edge --join with --text.";
-  const foreign = defenses.find(({ defense }) => !Object.hasOwn(DEFENSES, defense));
+  const foreign = defenses.find(({ defense }) => !Object.hasOwn(COMPUTED, defense));
   if (!foreign) return null;
-  const names = Object.keys(DEFENSES).join(", ");
-  return `This room's network is protected by ${foreign.defense}, which a browser cannot compute (${names}); use cutlayer edge --join.`;
+  const names = Object.keys(COMPUTED).join(", ");
+  const instead = `use cutlayer edge --join${text ? " with --text" : ""}`;
+  return `This room's network is protected by ${foreign.defense}, which a browser cannot compute (${names}); ${instead}.`;
 }
 
-function joined(welcome) {
-  if (head && head.version !== welcome.version) return location.reload(); // the room has another network now
-  trouble(unable(welcome));
+function joined(said) {
+  if (head && head.version !== said.version) return location.reload(); // the room has another network now
+  if (!way) {
+    kind = said.text ? "text" : "pictures";
+    document.body.classList.add(kind);
+    const page = { device, trouble, send };
+    way = said.text ? new Typing(page) : new Snapping(page);
+    notes();
+    welcomed(said);
+  }
+  trouble(unable(said) ?? failed);
+  ready();
+}
+
+async function open() {
+  try {
+    const split = await openSplit(token);
+    const opening = openHead(split);
+    opening.catch(() => {}); // it is told below
+    const { text } = await welcome;
+    if (text) way.speak(await openTokens(split, text));
+    head = await opening;
+  } catch (error) {
+    failed = error instanceof Told ? error.message : `The network does not start in this browser: ${error.message}`;
+    if (admitted) trouble(failed);
+    return;
+  }
   ready();
 }
 
@@ -68,6 +105,7 @@ function wished(wish) {
   if (!room.refused) room.wish = wish;
   device.tell({ type: "status", refused: room.refused });
   show();
+  if (!room.refused) way?.again();
 }
 
 function name() {
@@ -77,106 +115,20 @@ function name() {
   return kept("name", () => `${found} ${digits()}`);
 }
 
-async function begin(opening, which) {
-  stop();
-  const mine = ++round;
-  trouble(null);
-  try {
-    const opened = await opening;
-    if (mine !== round) return opened.close();
-    source = opened;
-    kind = which;
-  } catch (error) {
-    trouble(error.message);
-    return;
-  }
-  at("video").hidden = kind !== "camera";
-  at("still").hidden = kind !== "still";
-  at("nothing").hidden = true;
-  at("facts").hidden = at("stop").hidden = false;
-  at("turn").hidden = kind !== "camera";
-  at("camera").hidden = true;
-  const awake = await navigator.wakeLock?.request("screen").catch(() => null);
-  await send(mine);
-  awake?.release();
-}
-
-function stop() {
-  round++;
-  source?.close();
-  source = null;
-  at("video").hidden = at("still").hidden = at("stop").hidden = at("turn").hidden = true;
-  at("nothing").hidden = false;
-  at("camera").hidden = !navigator.mediaDevices;
-}
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
-
-async function send(mine) {
-  let complained = false;
-  while (mine === round) {
-    const began = performance.now();
-    if (!source.live) {
-      stop();
-      trouble("The camera stopped; press the button to start it again.");
-      return;
-    }
-    if (device.open && !document.hidden) {
-      try {
-        await once(began);
-        if (complained) trouble(null);
-        complained = false;
-      } catch (error) {
-        if (mine !== round) return;
-        complained = device.open;
-        if (complained) trouble(error.message);
-        if (error instanceof Refused) await pause(error.retryAfterMs || 1000);
-      }
-    }
-    await pause(EACH_MS[kind] - (performance.now() - began));
-  }
-}
-
-async function once(began) {
-  const { input, defenses } = device.welcome;
-  const pixels = source.take(input);
-  if (!pixels) return;
+// Send one input and wait for the answer; `original` goes beside it only if the switch says so.
+async function send(input, original) {
   const { wish } = room;
-  const number = frame++;
-  const started = performance.now();
-  const smashed = await head.run(floats(pixels));
-  const computed = performance.now();
-  const sent = protect(smashed, [...defenses, wish]);
-  const guarded = performance.now();
-  const encoded = encode(sent, wish.codec);
-  const coded = performance.now();
-  if (at("share").checked) device.tell({ type: "original", frame: number, data: base64(pixels) });
-  const stated = title(wish);
-  const { logits, parameters } = await device.ask(number, encoded, stated === "none" ? split(defenses) : stated);
-  const ended = performance.now();
-  const server = ["queue_ns", "decode_ns", "tail_ns", "reply_ns"].reduce((sum, key) => sum + (parameters[key] ?? 0), 0);
-  const ns = (ms) => Math.max(0, Math.round(1e6 * ms));
-  const stages = { head: ns(computed - started), protect: ns(guarded - computed), encode: ns(coded - guarded) };
-  stages.network = Math.max(0, ns(ended - coded) - server);
-  const status = { stages_ns: stages, bytes: encoded.data.length, end_to_end_ns: ns(ended - started), frame: number };
-  room.told = { ...status, began, ended, sent, logits, stated, periodMs: ended - (room.told?.ended ?? -Infinity) };
-  if (ended - (room.statusMs ?? 0) > STATUS_MS) {
-    room.statusMs = ended;
-    device.tell({ type: "status", ...status });
+  const told = await release(device, head, frame++, input, wish, at("share").checked ? original : null);
+  told.periodMs = told.ended - (room.told?.ended ?? -Infinity);
+  room.told = told;
+  if (way.eachMs >= STATUS_MS || told.ended - (room.statusMs ?? 0) > STATUS_MS) {
+    room.statusMs = told.ended;
+    device.tell({ type: "status", ...told.status });
   }
-  if (ended - (room.shownMs ?? 0) > SHOWN_MS) {
-    room.shownMs = ended;
+  if (way.eachMs >= SHOWN_MS || told.ended - (room.shownMs ?? 0) > SHOWN_MS) {
+    room.shownMs = told.ended;
     show();
   }
-}
-
-// What the split itself does is stated by its name, as every device does.
-const split = (defenses) => defenses.map(({ defense }) => defense).join(" + ") || "none";
-
-function base64(bytes) {
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096));
-  return btoa(text);
 }
 
 function show() {
@@ -185,21 +137,24 @@ function show() {
   say(at("refused"), room.refused ?? "");
   const told = room.told;
   if (!told || !device.welcome) return;
-  say(at("bytes"), `${whole(told.bytes)} bytes each time`);
-  const rate = 1000 / Math.max(told.periodMs, EACH_MS[kind] ?? 1);
-  say(at("rate"), kind === "still" ? "sent twice a second" : `${rate.toFixed(rate < 10 ? 1 : 0)} times a second`);
-  const { stages_ns: stages, end_to_end_ns: all } = told;
+  const { bytes, stages_ns: stages, end_to_end_ns: all } = told.status;
+  say(at("bytes"), `${whole(bytes)} bytes each time`);
+  say(at("rate"), way.rate(told.periodMs));
   say(at("times"), `${whole(all / 1e6)}\u202fms, ${whole(stages.head / 1e6)} of it the network's part here`);
-  const best = told.logits.indexOf(Math.max(...told.logits));
-  const odds = told.logits.map((logit) => Math.exp(logit - told.logits[best]));
-  const share = 1 / odds.reduce((sum, one) => sum + one, 0);
-  say(at("answer"), `${device.welcome.labels[best] ?? `class ${best}`}, ${percent(share)}`);
-  mosaic(told.sent, device.welcome.smashed);
+  say(at("answer"), answerWords(told.logits, device.welcome));
+  mosaic(told.sent, told.shape);
 }
 
-// The numbers as they leave: channels side by side, the least black and the greatest white.
+function answerWords(logits, { labels, text }) {
+  if (text && !labels.length) return `a vector of ${whole(logits.length)} numbers`;
+  const best = logits.indexOf(Math.max(...logits));
+  const odds = logits.map((logit) => Math.exp(logit - logits[best]));
+  return `${labels[best] ?? `class ${best}`}, ${percent(1 / odds.reduce((sum, one) => sum + one, 0))}`;
+}
+
+// The numbers as they leave: channels side by side, or a row for each token; the least black and the greatest white.
 function mosaic(values, shape) {
-  const [channels, height, width] = shape.length === 3 ? shape : [1, 1, values.length];
+  const [channels, height, width] = shape.length === 3 ? shape : [1, ...(shape.length === 2 ? shape : [1, values.length])];
   const side = Math.ceil(Math.sqrt(channels));
   const canvas = at("sent");
   canvas.width = side * width;
@@ -222,17 +177,18 @@ function mosaic(values, shape) {
   context.putImageData(image, 0, 0);
 }
 
+function notes() {
+  const which = at("share").checked ? 1 : 0;
+  for (const [id, words] of Object.entries(CONSENT[kind])) say(at(id), words[which]);
+}
+
 function consent() {
-  const yes = at("share").checked;
-  const words = yes ? "On: the big screen shows it beside what is rebuilt." : "Off: the big screen shows only what is rebuilt.";
-  say(at("share-note"), words);
-  say(at("caption"), yes ? "Shown on the big screen as well" : "Stays on this phone");
-  device.share(yes);
+  notes();
+  device.share(at("share").checked);
 }
 
 async function security() {
   at("insecure").hidden = isSecureContext;
-  at("camera").hidden = !navigator.mediaDevices; // which pages over http do not have
   const host = location.hostname.replace(/^\[|\]$/g, "");
   const files = "--cert certs/server.pem --key certs/server.key";
   at("commands").textContent = `cutlayer certs init certs --host ${host}\ncutlayer live --host 0.0.0.0 --share ${host} ${files}`;
@@ -245,27 +201,8 @@ async function main() {
   const lack = lacking();
   if (lack) return state("refused", lack);
   device = new Device(token, { name: name(), allows: Object.keys(DEFENSES) }, { joined, wish: wished, state });
-  at("camera").addEventListener("click", () => begin(Camera.open(at("video"), facing), "camera"));
-  at("file").addEventListener("change", ({ target }) => {
-    const [file] = target.files;
-    target.value = ""; // the same file may be chosen again
-    if (file) begin(Still.open(at("still"), file), "still");
-  });
-  at("turn").addEventListener("click", () => {
-    facing = facing === "user" ? "environment" : "user";
-    stop();
-    begin(Camera.open(at("video"), facing), "camera");
-  });
-  at("stop").addEventListener("click", stop);
   at("share").addEventListener("change", consent);
-  try {
-    head = await openHead(token);
-  } catch (error) {
-    const words = error instanceof Told ? error.message : `The network does not start in this browser: ${error.message}`;
-    if (admitted) trouble(words);
-    return;
-  }
-  ready();
+  await open();
 }
 
 main();

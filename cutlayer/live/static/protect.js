@@ -1,6 +1,7 @@
 // What a browser does to smashed data before it leaves: the defenses that are noise, a choice or a rounding of
 // numbers, and the codecs. Each gives the bytes that the same code in Python gives (defenses/, cutlayer/wire/codecs/).
-// An array is a Float32Array of one sample.
+// An array is a Float32Array of one sample: a picture, or a sentence in its own length without padding, so that levels
+// and greatest values are those of the whole sentence, as on a device in Python.
 
 const round = Math.fround;
 
@@ -68,6 +69,22 @@ function topK(values, { sparsity }) {
   return values.map((value, i) => (kept[i] ? value : 0));
 }
 
+// Clip the norm of the sample, or of a sentence that of each row by itself, and add noise; defenses/local_dp.py.
+function localDp(values, { noise, mechanism, clip, per_token: perToken }, width) {
+  const laplace = mechanism === "laplace";
+  const rows = perToken ? width : values.length;
+  const clipped = new Float32Array(values.length);
+  for (let at = 0; at < values.length; at += rows) {
+    const row = values.subarray(at, at + rows);
+    const size = row.reduce((sum, value) => sum + (laplace ? Math.abs(value) : value * value), 0);
+    const norm = laplace ? size : Math.sqrt(size + 1e-24);
+    const factor = round(clip / Math.max(norm, clip));
+    for (let i = 0; i < row.length; i++) clipped[at + i] = row[i] * factor;
+  }
+  const strength = noise * 2 * clip;
+  return laplace ? laplaceNoise(clipped, { scale: strength }) : gaussianNoise(clipped, { sigma: strength });
+}
+
 function extremes(values) {
   let low = values[0];
   let high = values[0];
@@ -104,6 +121,9 @@ export const DEFENSES = {
   "top-k": { knob: "sparsity", most: 0.995, protect: topK },
   quantize: { knob: "bits", most: 8, whole: true, protect: quantize },
 };
+
+/** All that a split itself may ask of a browser: those, and what cannot be switched while a device runs. */
+export const COMPUTED = { ...DEFENSES, "local-dp": { knob: "noise", protect: localDp } };
 
 // Codecs: the bytes, and their description in the header.
 
@@ -198,11 +218,12 @@ export function title({ defense, options }) {
   return [defense, ...Object.entries(options).map(([name, value]) => `${name}=${value}`)].join(" ");
 }
 
-const isOn = ({ defense, options }) => defense !== "none" && options[DEFENSES[defense].knob] > 0;
+const isOn = ({ defense, options }) => defense !== "none" && options[COMPUTED[defense].knob] > 0;
 
-/** What leaves the device: the defenses of the split, then that of the wish, one after the other. */
-export function protect(values, defenses) {
-  return defenses.filter(isOn).reduce((sent, { defense, options }) => DEFENSES[defense].protect(sent, options), values);
+/** What leaves the device: the defenses of the split, then that of the wish, one after the other; rows have `width`. */
+export function protect(values, defenses, width) {
+  const protectedBy = (sent, { defense, options }) => COMPUTED[defense].protect(sent, options, width);
+  return defenses.filter(isOn).reduce(protectedBy, values);
 }
 
 /** The bytes of an array and their description. */

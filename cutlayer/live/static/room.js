@@ -172,7 +172,7 @@ function showJoining() {
       await navigator.clipboard.writeText(place.querySelector(".command code").textContent);
       say(copy, "Copied");
     });
-    if (qr && !local && !room.split.text) {
+    if (qr && !local) {
       const picture = element("img");
       picture.alt = "QR code with the address for phones";
       picture.src = `data:image/svg+xml,${encodeURIComponent(qr)}`;

@@ -11,8 +11,7 @@ from PIL import Image
 
 from cutlayer.data.images import read_image
 from cutlayer.edge.wishes import Wish
-from cutlayer.errors import CutlayerError
-from cutlayer.live.runtime import Runtime
+from cutlayer.live.runtime import ONNX, Runtime
 from cutlayer.live.serve import open_room
 from cutlayer.live.tokens import Tokens
 from cutlayer.registry import DEFENSES
@@ -27,16 +26,6 @@ from tests.tiny_split import write_split
 PHONE = {"width": 390, "height": 844}
 READY = "!document.getElementById('file').disabled"
 WAIT_S = 60.0
-
-
-@pytest.fixture(scope="session")
-def runtime():
-    """The runtime of the head, from the user's cache or from npm."""
-    found = Runtime()
-    try:
-        found.ready()
-    except CutlayerError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +225,7 @@ def test_what_keeps_a_phone_out_is_said_in_words(browse, tmp_path):
 def test_a_room_without_the_runtime_says_what_its_owner_has_to_do(browse, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with open_app(tmp_path / "split") as room:
-        room.app.state.runtime = Runtime(tmp_path / "cache")
+        room.app.state.runtime = Runtime(ONNX, folder=tmp_path / "cache")
         driver = browse(**PHONE)
         driver.get(room.phone)
         until(driver, "document.getElementById('trouble').innerText.includes('Install npm')")
