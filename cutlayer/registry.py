@@ -491,6 +491,7 @@ ATTACKS = Registry(
         "token-ridge": "cutlayer.attacks.tokens.token_ridge:TokenRidge",
         "nearest-activation": "cutlayer.attacks.tokens.nearest_activation:NearestActivation",
         "token-decoder": "cutlayer.attacks.tokens.token_decoder:TokenDecoder",
+        "token-ensemble": "cutlayer.attacks.tokens.token_ensemble:TokenEnsemble",
         "causal-search": "cutlayer.attacks.tokens.causal_search:CausalSearch",
         "permuted-pairs": "cutlayer.attacks.tokens.permuted_pairs:PermutedPairs",
     },

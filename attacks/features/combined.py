@@ -1,5 +1,6 @@
 """Base of the attacks that combine the pictures of several others."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,12 @@ class Combined(Attack):
         self.attacks = tuple(dict(description) for description in self.attacks)
         self._parts = self._made()
         if len(self._parts) < 2:
-            raise ConfigError(f"{type(self).__name__.lower()}.attacks must name two attacks or more.")
+            raise ConfigError(f"{self._called()}.attacks must name two attacks or more.")
         self.n_releases = max(part.n_releases for part in self._parts)
+
+    def _called(self) -> str:
+        """The name of this attack in a plan, by that of its class."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
     def _made(self) -> list[Attack]:
         """The parts, not yet fitted."""
@@ -43,9 +48,7 @@ class Combined(Attack):
         for description in self.attacks:
             options = dict(description)
             if not isinstance(name := options.pop("name", None), str):
-                raise ConfigError(
-                    f"Each of {type(self).__name__.lower()}.attacks needs a name; {description} has none."
-                )
+                raise ConfigError(f"Each of {self._called()}.attacks needs a name; {description} has none.")
             parts.append(rebuilding(name, **options))
         return parts
 

@@ -28,6 +28,7 @@ from cutlayer.attacks.features.white_box import freeze
 from cutlayer.attacks.queries import release, with_held_out
 from cutlayer.attacks.tokens.nearest_activation import NearestActivation
 from cutlayer.attacks.tokens.pairs import present, vocabulary
+from cutlayer.attacks.tokens.reencoding import MOST_TOKENS, Reencoding, by_head
 from cutlayer.attacks.tokens.words import MODEL, check
 from cutlayer.attacks.view import Access, View
 from cutlayer.options import Count, Whole
@@ -38,10 +39,6 @@ LEARNING = 256
 """The attacker's own sentences, from which the defense's part is learned."""
 TOGETHER = 64
 """Sentences that are searched together."""
-MOST_TOKENS = 1 << 16
-"""Tokens that the head is given at a time."""
-EXACT = 1e-4
-"""Share of a row's variance that rounding may leave; with less than it nothing but the right words fits."""
 MOST_WORDS = 1 << 17
 """Words of a vocabulary that is tried as a whole, at most."""
 
@@ -79,17 +76,10 @@ class CausalSearch(Attack):
     def fit(self, view: View) -> None:
         """Fit the start, and learn what the defense makes of the head's rows."""
         self._start = cast(NearestActivation, fitted(self._start, view))
-        self._head, self._vocabulary, self._device = freeze(view.head).to(view.device), vocabulary(view), view.device
+        self._vocabulary, self._device = vocabulary(view), view.device
         ids = with_held_out(view, LEARNING, 1)[0].to(view.device)
-        arrived, computed, at = release(view.query, ids, view.device), self._computed(ids), ids.ne(PAD)
-        rows, own = arrived[at], computed[at]
-        away, own_away = rows - rows.mean(0), own - own.mean(0)
-        self._gain = (away * own_away).mean(0) / own_away.square().mean(0).clamp(min=1e-12)
-        self._bias = rows.mean(0) - self._gain * own.mean(0)
-        left = (rows - self._bias - self._gain * own).square().mean(0)
-        scale = rows.var(0).mean()
-        self._exact = bool(left.mean() < EXACT**2 * scale)
-        self._variance = left + EXACT**2 * scale
+        head = freeze(view.head).to(view.device)
+        self._again, at = Reencoding(by_head(head), ids, release(view.query, ids, view.device)), ids.ne(PAD)
         counts = torch.bincount(ids[at], minlength=self._vocabulary) + 1.0
         self._prior = (counts / counts.sum()).log()
         self._causal = self._is_causal(ids)
@@ -111,14 +101,14 @@ class CausalSearch(Attack):
         for _ in range(self.sweeps):
             before = guess.clone()
             for place in range(int(at.sum(1).max())):
-                open_ = at[:, place] & ~self._explained(arrived, guess) if self._exact else at[:, place]
+                open_ = at[:, place] & ~self._again.explained(arrived, guess) if self._again.exact else at[:, place]
                 rows = open_.nonzero()[:, 0]
                 if len(rows):
                     guess[rows, place] = self._best(arrived[rows], guess[rows], ranked[rows, place], place)
             if torch.equal(before, guess):
                 break
-        if self._causal and self._exact and self._vocabulary <= MOST_WORDS:
-            for i in (~self._explained(arrived, guess)).nonzero()[:, 0].tolist():
+        if self._causal and self._again.exact and self._vocabulary <= MOST_WORDS:
+            for i in (~self._again.explained(arrived, guess)).nonzero()[:, 0].tolist():
                 guess[i] = self._all_words(arrived[i], guess[i], ranked[i])
         return guess
 
@@ -127,7 +117,7 @@ class CausalSearch(Attack):
         k = tried.shape[1]
         whole = guess.repeat_interleave(k, 0)
         whole[:, place] = tried.flatten()
-        fits = self._fits(arrived.repeat_interleave(k, 0), whole).sum(1).view(-1, k) + self._prior[tried]
+        fits = self._again.fits(arrived.repeat_interleave(k, 0), whole).sum(1).view(-1, k) + self._prior[tried]
         return tried.gather(1, fits.argmax(1, keepdim=True))[:, 0]
 
     def _all_words(self, arrived: Tensor, guess: Tensor, ranked: Tensor) -> Tensor:
@@ -139,39 +129,13 @@ class CausalSearch(Attack):
                 whole = guess[beginning].repeat(len(tried), 1)
                 whole[:, place] = tried
                 fits = torch.cat([
-                    self._fits(arrived[None, beginning].expand(len(part), -1, -1), part)[:, place]
+                    self._again.fits(arrived[None, beginning].expand(len(part), -1, -1), part)[:, place]
                     for part in whole.split(max(1, MOST_TOKENS // (place + 1)))
                 ])  # fmt: skip
                 guess[place] = tried[fits.argmax()]
-                if bool(fits.max() > -self._limit):
+                if bool(fits.max() > -self._again.limit):
                     break
         return guess
-
-    @property
-    def _limit(self) -> float:
-        """The misfit of a row beyond which its words are wrong, where nothing but rounding changes it."""
-        return 0.5 * self._variance.numel()
-
-    def _explained(self, arrived: Tensor, guess: Tensor) -> Tensor:
-        """Whether each guess gives all rows that arrived, ``(n,)``."""
-        return (self._fits(arrived, guess) > -self._limit).all(1)
-
-    def _fits(self, arrived: Tensor, ids: Tensor) -> Tensor:
-        """The logarithm of how likely each row is, ``(n, T)``, up to a constant; 0 where there is no token."""
-        away = arrived - self._bias - self._gain * self._computed(ids)
-        fits: Tensor = -(away.square() / self._variance).sum(2) / 2
-        return fits * ids.ne(PAD)
-
-    def _computed(self, ids: Tensor) -> Tensor:
-        """What the head gives for these sentences, ``(n, T, width)``, zero behind their ends."""
-        longest = int(ids.ne(PAD).sum(1).max())
-        with torch.no_grad():
-            rows = torch.cat([
-                self._head(part) for part in ids[:, :longest].split(max(1, MOST_TOKENS // longest))
-            ])  # fmt: skip
-        whole = rows.new_zeros(*ids.shape, *rows.shape[2:])
-        whole[:, :longest] = rows
-        return whole.flatten(2)
 
     def _is_causal(self, ids: Tensor) -> bool:
         """Whether a change of the last word leaves the rows before it as they are."""
@@ -181,5 +145,5 @@ class CausalSearch(Attack):
             return False
         changed = longest.clone()
         changed[0, last] = longest[0, last] % (self._vocabulary - 1) + 1
-        rows, others = self._computed(longest)[:, :last], self._computed(changed)[:, :last]
+        rows, others = self._again.encode(longest)[:, :last], self._again.encode(changed)[:, :last]
         return bool((rows - others).abs().max() <= 1e-5 * rows.abs().max())

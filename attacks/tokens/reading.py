@@ -45,7 +45,7 @@ class Reading(Attack):
         """The n most likely tokens of each place, the best first: ids ``(N, T, n)``, `PAD` where there is no token."""
         at = present(smashed)
         ids = torch.full((*at.shape, n), PAD, device=smashed.device)
-        for here in _parts(at, self._vocabulary):
+        for here in in_parts(at, self._vocabulary):
             scored = self.scores(smashed[here], at[here])
             # No attack answers with what stands for no token.
             scored[:, PAD] = -torch.inf
@@ -53,7 +53,7 @@ class Reading(Attack):
         return ids
 
 
-def _parts(at: Tensor, vocabulary: int) -> Iterator[slice]:
+def in_parts(at: Tensor, vocabulary: int) -> Iterator[slice]:
     """Sentences whose scores are held together."""
     tokens, first, held = at.sum(1).tolist(), 0, 0
     for i, n in enumerate(tokens):

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from cutlayer.attacks.base import fitted
 from cutlayer.attacks.queries import apart, release
 from cutlayer.attacks.tokens.nearest_activation import NearestActivation
 from cutlayer.attacks.tokens.pairs import vocabulary
@@ -83,8 +85,8 @@ class TokenDecoder(Reading):
         """Fit the start, and train the network."""
         self._vocabulary = vocabulary(view)
         rest, held_out = apart(view)
-        self._start = NearestActivation(words=self.words, n_auxiliary=self.n_auxiliary)
-        self._start.fit(rest)
+        start = NearestActivation(words=self.words, n_auxiliary=self.n_auxiliary)
+        self._start = cast(NearestActivation, fitted(start, rest))
         generator = torch.Generator().manual_seed(view.seed)
         ids = torch.from_numpy(rest.auxiliary.inputs[: self.n_auxiliary or None]).to(view.device)
         with torch.random.fork_rng(devices=[]):

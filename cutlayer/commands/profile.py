@@ -97,8 +97,8 @@ def profile(
             measured beside the rest. A model by name is built for the longest.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
         epochs: Training passes over the data set, for a model by name; 0 leaves its weights random.
-        privacy: Attack every cut with ridge, nearest and a small decoder, of sentences with token-ridge; it needs
-            --data.
+        privacy: Attack every cut with ridge, nearest and a small decoder, of sentences with token-ridge and
+            nearest-activation; it needs --data.
         max_latency: Recommend no cut above this latency, such as 50ms.
         max_leakage: Recommend no cut above this leakage gain, 0 to 1.
         min_accuracy: Recommend no cut below this accuracy, 0 to 1.

@@ -31,7 +31,7 @@ VICTIMS, AUXILIARY = 200, 2000
 ATTACKS: dict[str, dict[str, dict[str, Any]]] = {
     "image": {"ridge": {}, "nearest": {}, "decoder": {"capacity": "res_normN0C16", "epochs": 8}},
     "table": {"ridge": {}, "nearest": {}, "table-decoder": {"epochs": 8}},
-    "tokens": {"token-ridge": {}},
+    "tokens": {"token-ridge": {}, "nearest-activation": {}},
 }
 """Attacks that take seconds on a CPU, with their options. A stronger attack may succeed where they fail."""
 
@@ -68,7 +68,7 @@ def accuracy(candidate: Candidate, codecs: Sequence[str], splits: Splits) -> dic
 def leakage(candidate: Candidate, codecs: Sequence[str], splits: Splits, seed: int, say: Say) -> dict[Key, Quality]:
     """Leakage gain of the strongest of `ATTACKS` on private images with each codec, what they identify, the ceiling.
 
-    Identified is the greatest share among those attacks, in pixels, and a black-box watch list.
+    Identified is the greatest share among those attacks, by their reconstructions, and a black-box watch list.
     """
     import torch
 

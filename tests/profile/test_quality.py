@@ -1,12 +1,16 @@
 """Accuracy and leakage are measured on what is sent, with a head of two operators."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from cutlayer.data.load import load
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.profile import quality
 from cutlayer.profile.prepare import Candidate
 from cutlayer.records.run import Ceiling
+from tests.text_split import WIDTH, write_text_split
 from tests.tiny_split import CLASSES, INPUT, images, write_split
 
 
@@ -56,6 +60,30 @@ def test_identified_is_the_worst_of_the_watch_list_and_the_pixels(tmp_path, spli
     noise = {"name": "gaussian-noise", "sigma": 1000.0}
     covered = quality.leakage(candidate(tmp_path / "covered", defense=noise), ["raw"], splits, 0, lambda _: None)
     assert covered["relu", "raw"].identified.value < 0.2
+
+
+def test_sentences_are_judged_and_attacked_at_their_own_lengths(tmp_path, monkeypatch):
+    """A head that looks up a vector for each token hides none of them; noise in its vectors hides some."""
+    for name, n in (("VICTIMS", 12), ("AUXILIARY", 80), ("IMAGES", 30)):
+        monkeypatch.setattr(quality, name, n)
+    data = load("documentation")
+    splits = replace(data, private=data.private.take(40))
+    bare, covered = tmp_path / "bare", tmp_path / "covered"
+    write_text_split(bare)
+    write_text_split(covered, {"name": "gaussian-noise", "sigma": 5.0})
+    found = []
+    for folder in (bare, covered):
+        cut = Candidate("vectors", folder, (32, WIDTH), 4 * 32 * WIDTH, None, None)
+        judged = quality.accuracy(cut, ["raw"], splits)["vectors", "raw"]
+        assert judged.accuracy.n == 30
+        found.append(quality.leakage(cut, ["raw"], splits, 0, lambda _: None)["vectors", "raw"])
+    without, behind = found
+    assert without.leakage.value == without.identified.value == 1
+    assert without.ceiling == Ceiling("deterministic")
+    assert set(without.leakage.of_each) == {"token-ridge", "nearest-activation"}
+    assert behind.leakage.value < 0.9
+    assert behind.leakage.low <= behind.ceiling.over(1).leakage_gain.high
+    assert behind.ceiling.candidates == 40
 
 
 def test_a_head_that_takes_one_sample_gives_batches():
