@@ -53,7 +53,7 @@ class Adversarial(LearnsBeside):
     """
 
     knob = "weight"
-    kinds = ("image", "table")
+    kinds = ("image",)
     why_only = "it trains against a network that rebuilds pictures"
 
     weight: Weight = 1.0  # SIMBA's DeepObfuscator: alpha = 0.5

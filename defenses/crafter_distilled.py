@@ -57,7 +57,7 @@ class CrafterDistilled(Defense):
     """
 
     knob = "privacy"
-    kinds = ("image", "table")
+    kinds = ("image",)
     why_only = "it searches for a picture"
 
     privacy: Weight = 1.0

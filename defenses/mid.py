@@ -57,7 +57,7 @@ class Mid(Defense):
 
     knob = "beta"
     draws = True
-    kinds = ("image", "table")
+    kinds = ("image",)
     why_only = "it is a convolution over the rows and columns of smashed data"
 
     beta: Weight = 1e-3  # the code's sweep begins at 0.001

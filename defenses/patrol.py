@@ -60,7 +60,7 @@ class Patrol(Defense):
     """
 
     knob = "adversary"
-    kinds = ("image", "table")
+    kinds = ("image",)
     why_only = "it trains against a network that rebuilds pictures"
 
     adversary: Weight = 10.0

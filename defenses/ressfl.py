@@ -82,7 +82,7 @@ class ResSFL(LearnsBeside):
     """
 
     knob = "weight"
-    kinds = ("image", "table")
+    kinds = ("image",)
     why_only = "it trains against a network that rebuilds pictures"
 
     bottleneck: str = "noRELU_C8S1"  # VGG-11-BN, cut 4: Tables 3 and 6

@@ -35,8 +35,8 @@ AT_ONCE = frozenset(("mean-image", "marginal", "nearest", "watch-list", "ridge",
 """Attacks that are done in one go where they contain none that takes steps: a rehearsal would take as long as they."""
 LISTED = "watch-list"
 """The attack that every audit plays with as many releases, and by the likelihood, as can be had."""
-
-
+OF_IMAGES = "mean-image"
+"""The floor of images; it takes rows too, whose floor says for each column what is right most often."""
 INSTEAD = "ridge"
 """What an attack begins with whose usual beginning the time does not allow."""
 
@@ -163,6 +163,8 @@ def ladder(subject: Subject, watch_lists: Sequence[Named]) -> Iterator[Named | N
     known = {rung.name for rung in LADDER}
     for rung in (*LADDER, *(Rung(name, {}) for name in ATTACKS if name not in known)):
         if any(subject.kind not in part.rebuilds for part in ATTACKS.make(rung.name, **rung.options).parts):
+            continue
+        if rung.name == OF_IMAGES and subject.kind != "image":  # each kind has one floor
             continue
         options = Options(rung.options)
         if rung.waits:

@@ -21,6 +21,7 @@ from cutlayer.defenses.base import Defense, deployed
 from cutlayer.experiment import adversary, victim
 from cutlayer.experiment.probing import probe_all
 from cutlayer.experiment.spec import Experiment
+from cutlayer.models.halves import SplitModel
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.models.kept import Say
 from cutlayer.privacy.ceiling import ceiling
@@ -55,8 +56,9 @@ def rehearse(
 ) -> list[list[Part]]:
     """Estimate the parts of every experiment, in their order; an experiment that is finished has none.
 
-    Experiments that differ in nothing but their seed take the same time, and one of them is rehearsed. A model that
-    several experiments share is trained by the first of them.
+    Experiments that differ in nothing but their seed, or in how strong their defense is, take the same time, and one of
+    them is rehearsed. A model that several experiments share is trained by the first of them. Halves of one form are
+    exported once, and that export stands for the others, for it takes longer than all else of a rehearsal.
 
     Args:
         experiments: Those of one plan, which `cutlayer.experiment.run.check_all` has let pass.
@@ -69,32 +71,62 @@ def rehearse(
     if kinds:
         say(
             f"{len(experiments)} experiments, {len(finished)} of them finished before; rehearsing "
-            f"{len(kinds)} that differ in more than the seed, each of their loops for half a second"
+            f"{len(kinds)} that differ in more than the seed or a strength, each of their loops for half a second"
         )
-    known: dict[str, list[Part]] = {}
+    known: dict[str, tuple[str, list[Part]]] = {}
     trained: set[str] = set()
     estimates: list[list[Part]] = []
     begin_s = time.perf_counter()
-    for experiment in experiments:
-        if experiment.id in finished:
-            estimates.append([])
-            continue
-        key = _kind(experiment)
-        if key not in known:
-            left_s = (time.perf_counter() - begin_s) / max(1, len(known)) * (len(kinds) - len(known))
-            left = f" (about {words(left_s)} left)" if known else ""
-            say(f"rehearsal {len(known) + 1} of {len(kinds)}: {experiment}{left}")
-            known[key] = _parts(experiment, load(experiment))
-        training, *others = known[key]
-        model = victim.cached(experiment, runs)
-        estimates.append(others if model.exists() or str(model) in trained else [training, *others])
-        trained.add(str(model))
+    with TemporaryDirectory() as work:
+        exports = _Exports(Path(work))
+        for experiment in experiments:
+            if experiment.id in finished:
+                estimates.append([])
+                continue
+            key = _kind(experiment)
+            if key not in known:
+                left_s = (time.perf_counter() - begin_s) / max(1, len(known)) * (len(kinds) - len(known))
+                left = f" (about {words(left_s)} left)" if known else ""
+                say(f"rehearsal {len(known) + 1} of {len(kinds)}: {experiment}{left}")
+                known[key] = experiment.defense.label, _parts(experiment, load(experiment), exports)
+            label, parts = known[key]
+            training, *others = [replace(p, what=p.what.replace(label, experiment.defense.label)) for p in parts]
+            model = victim.cached(experiment, runs)
+            estimates.append(others if model.exists() or str(model) in trained else [training, *others])
+            trained.add(str(model))
     return estimates
 
 
 def _kind(experiment: Experiment) -> str:
-    """Equal for experiments that take the same time."""
-    return repr({**asdict(experiment), "seed": 0})
+    """Equal for experiments that take the same time: but for the seed, titles, and numbers that are no counts."""
+    same = {**asdict(experiment), "seed": 0}
+    options = {k: "" if isinstance(v, float) else v for k, v in experiment.defense.options.items()}
+    return repr({**same, "defense": (experiment.defense.name, options)})
+
+
+class _Exports:
+    """Split folders by the form of their halves: a further export of that form is copied, and takes as long.
+
+    Args:
+        work: Folder for them.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self._work, self._made = work, dict[str, tuple[float, Path]]()
+
+    def save(self, halves: SplitModel, save: Callable[..., object], **of: object) -> tuple[float, Path]:
+        """Write a split folder with what `of` says of it. Returns the seconds of such an export, and the folder."""
+        parts = (halves.head, halves.tail)
+        form = repr(
+            [(getattr(half, "code", half), {k: v.shape for k, v in half.state_dict().items()}) for half in parts]
+        )
+        seconds, exported = self._made.get(form, (0.0, None))
+        folder, begin_s = self._work / str(len([*self._work.iterdir()])), time.perf_counter()
+        save(folder, exported=exported, **of)
+        if exported is None:
+            seconds = time.perf_counter() - begin_s
+            self._made[form] = seconds, folder
+        return seconds, folder
 
 
 def told(experiments: Sequence[Experiment], estimates: Sequence[Sequence[Part]], places: int = 1) -> str:
@@ -120,7 +152,7 @@ def _sum(parts: Sequence[Part], places: int = 1) -> str:
     return f"about {words(sum(part.seconds for part in parts) / places)}"
 
 
-def _parts(experiment: Experiment, data: Splits) -> list[Part]:
+def _parts(experiment: Experiment, data: Splits, exports: _Exports) -> list[Part]:
     data, parts = victim.shown(experiment, data), list[Part]()
     with TemporaryDirectory() as work, rehearsed(most_s=0.5) as clock:
 
@@ -132,18 +164,22 @@ def _parts(experiment: Experiment, data: Splits) -> list[Part]:
         timed(f"training {experiment.model} on {len(data.train):,} {data.modality.one[1]}", begin_s)
 
         begin_s = clock.now_s()
-        victim.export(experiment, model, data, Path(work) / "split", _silent)
-        hardening = "" if experiment.defense.name == "none" else f"hardening with {experiment.defense.label}, "
-        timed(f"{hardening}cutting, export", begin_s)
+        undefended = split_at_cut(model, experiment.cut, data.input)
+        halves, hardening = victim.hardened(experiment, undefended, data, _silent)
+        hardened_s, save = clock.now_s() - begin_s, victim.saving(experiment, model, data, halves)
+        of = {"name": experiment.defense.name, **experiment.defense.options}
+        seconds, folder = exports.save(halves, save, defense=of, learned=hardening.learned)
+        what = "" if experiment.defense.name == "none" else f"hardening with {experiment.defense.label}, "
+        parts.append(Part(f"{what}cutting, export", hardened_s + seconds))
 
-        opened = open_split(Path(work) / "split")
+        opened = open_split(folder)
         if epochs := deployed(opened).further_epochs:
             begin_s = clock.now_s()
             victim.further(experiment, model, data, epochs, Path(work), _silent)
             timed("training the undefended model further, for as many epochs as the defense has", begin_s)
-        defense, undefended = deployed(opened), split_at_cut(model, experiment.cut, data.input).head
+        defense = deployed(opened)
         parts += after_export(experiment, data, opened, adversary.attacks(experiment.attacks, defense), clock)
-        parts += beside_attacks(experiment, data, opened, defense, undefended, clock)
+        parts += beside_attacks(experiment, data, opened, defense, undefended.head, clock)
     return parts
 
 

@@ -32,6 +32,7 @@ from cutlayer.machine.lock import only_one
 from cutlayer.machine.memory import enough_memory
 from cutlayer.models.halves import split as split_at_cut
 from cutlayer.models.kept import Say
+from cutlayer.own import in_folder
 from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.predictors import predictors
 from cutlayer.privacy.releases import MOST_BYTES, Releases
@@ -159,8 +160,9 @@ def loading(data_root: Path | None, most: int | None = None) -> Load:
 
 
 def _source(experiment: Experiment) -> tuple[object, ...]:
-    """What decides which images an experiment has; the model may decide on the size of images from a path."""
-    model = experiment.model if DATASETS.is_path(experiment.data) or experiment.data == "random" else ""
+    """What decides which inputs an experiment has; the model may decide on the size of files, and on tokens."""
+    asked = DATASETS.is_path(experiment.data) or experiment.data == "random" or in_folder(experiment.model)
+    model = experiment.model if asked else ""
     numbers = replace(experiment.measure, codec=Measure.codec), experiment.training.images, experiment.probes
     return experiment.data, experiment.seed, experiment.input, model, *numbers
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from cutlayer.data.borrowed import borrowed
 from cutlayer.data.load import load, other_size
 from cutlayer.data.splits import Splits
 from cutlayer.data.text import Tokenizer
-from cutlayer.defenses.base import check_kind
+from cutlayer.defenses.base import Defense, check_kind
 from cutlayer.defenses.none import Undefended
 from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment.spec import Experiment, file_digest
@@ -23,7 +24,7 @@ from cutlayer.machine.lock import only_one
 from cutlayer.models import folder, zoo
 from cutlayer.models.cut import find_cut
 from cutlayer.models.cuts import cuts
-from cutlayer.models.halves import join, split
+from cutlayer.models.halves import SplitModel, join, split
 from cutlayer.models.kept import Say, remembered
 from cutlayer.models.last_layer import last_layer, standardized
 from cutlayer.models.manifest import Manifest
@@ -209,24 +210,13 @@ def export(
 
     Experiments whose defense leaves the halves as they are share one export in `runs/models/`, where `runs` is given.
     """
-    description = {"name": experiment.defense.name, **experiment.defense.options}
-    defense = defense_from(description)
-    if experiment.defense.name != "none":
-        say(f"hardening with {experiment.defense.label}")
     undefended = split(model, experiment.cut, data.input)
-    halves = defense.harden(undefended, data, experiment.seed)
+    halves, defense = hardened(experiment, undefended, data, say)
     shared = None
     if runs is not None and halves is undefended:
         weights = cached(experiment, runs)
         shared = weights.with_name(f"{weights.stem}-{halves.cut}")
-    save = functools.partial(
-        folder.save,
-        split=halves,
-        model=experiment.model,
-        classes=zoo.n_classes(model, data.input) if in_folder(experiment.model) else len(data.classes),
-        data=experiment.data,
-        tokenizer=data.tokenizer,
-    )
+    save = saving(experiment, model, data, halves)
     with contextlib.ExitStack() as held:
         if shared is not None:
             held.enter_context(only_one(shared.with_name(f"{shared.name}.export"), say=say))
@@ -234,4 +224,25 @@ def export(
             say(f"cut at {halves.cut}, smashed {halves.smashed}; exporting head and tail")
             if shared is not None:
                 save(shared, defense={"name": "none"})
-    return save(out, defense=description, learned=defense.learned, exported=shared)
+    return save(out, defense=_description(experiment), learned=defense.learned, exported=shared)
+
+
+def hardened(experiment: Experiment, undefended: SplitModel, data: Splits, say: Say) -> tuple[SplitModel, Defense]:
+    """The halves as the experiment's defense changes them, and the defense with what it has learned."""
+    defense = defense_from(_description(experiment))
+    if experiment.defense.name != "none":
+        say(f"hardening with {experiment.defense.label}")
+    return defense.harden(undefended, data, experiment.seed), defense
+
+
+def saving(experiment: Experiment, model: fx.GraphModule, data: Splits, halves: SplitModel) -> Callable[..., Manifest]:
+    """`cutlayer.models.folder.save` for these halves: it takes the folder, and the defense with what it has learned."""
+    classes = zoo.n_classes(model, data.input) if in_folder(experiment.model) else len(data.classes)
+    return functools.partial(
+        folder.save, split=halves, model=experiment.model, classes=classes, data=experiment.data,
+        tokenizer=data.tokenizer,
+    )  # fmt: skip
+
+
+def _description(experiment: Experiment) -> dict[str, Any]:
+    return {"name": experiment.defense.name, **experiment.defense.options}

@@ -87,6 +87,6 @@ def identified(reconstructions: Tensor, originals: Tensor, candidates: Tensor) -
 
 
 IDENTIFICATION = Metric(
-    "Identified in pixels", "how often the true picture is the one nearest to the reconstruction among all candidates.",
+    "Identified by values", "how often the true picture is the one nearest to the reconstruction among all candidates.",
     "high", identified, unit="%", digits=1, factor=100, modalities=("image", "table"), of_yes_or_no=True,
 )  # fmt: skip

@@ -44,7 +44,7 @@ class Generative(Defense):
 
     knob = "privacy"
     draws = True
-    kinds = ("image", "table")
+    kinds = ("image",)
     why_only = "it searches for a picture"
 
     privacy: Weight

@@ -16,8 +16,9 @@ from scipy.stats import ks_2samp
 from torch.nn import functional
 
 from cutlayer import training
+from cutlayer.data.modality import TABLE
 from cutlayer.data.splits import Dataset, Splits
-from cutlayer.defenses.base import Defense, deployed
+from cutlayer.defenses.base import Defense, check_kind, deployed
 from cutlayer.defenses.gaussian_noise import GaussianNoise
 from cutlayer.edge.pipeline import Pipeline
 from cutlayer.errors import ConfigError
@@ -95,6 +96,10 @@ ROWS = [
     Row("crafter-distilled", {"iterations": 2, "n_crafted": 8, "channels": 4, "epochs": 1, **PRIOR}, light=False),
 ]
 each = pytest.mark.parametrize("row", ROWS, ids=lambda row: repr(row.make()))
+
+of_rows = pytest.mark.parametrize(
+    "row", [row for row in ROWS if "table" in DEFENSES.load(row.name).kinds], ids=lambda row: repr(row.make())
+)
 
 IMPOSSIBLE = {
     "gaussian-noise": {"sigma": [-0.1, math.nan, math.inf], "noise_aware_epochs": [-1], "bound": ["relu"]},
@@ -358,3 +363,26 @@ def test_the_device_needs_no_torch_for_the_light_ones(tmp_path):
     with np.load(tmp_path / "released.npz") as released:
         for i, row in enumerate(light):
             assert np.array_equal(released[f"{i}.released"], hardened(row).defense.protect(clean(row), rng())), row
+
+
+@of_rows
+def test_what_takes_rows_of_a_table_protects_them(row):
+    spec, labels = TABLE.spec(9), np.arange(48) % CLASSES
+    rows = (np.random.default_rng(0).random((48, 9)) * 0.5 + labels[:, None] * 0.2).astype(np.float32)
+    part = Dataset(rows, labels, TABLE)
+    defense, undefended = row.make(), split(zoo.build("mlp", spec, CLASSES, seed=3), "relu1", spec)
+    hardened = defense.harden(undefended, Splits("made", ("a", "b", "c"), part, part, part, part), 0)
+    with torch.no_grad():
+        sent = defense.protect(hardened.head(torch.from_numpy(rows)).numpy(), rng(0))
+        answers = hardened.tail(torch.from_numpy(sent))
+    assert sent.shape == (48, *hardened.smashed.shape)
+    assert np.isfinite(sent).all()
+    assert answers.shape == (48, CLASSES)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in DEFENSES if "table" not in DEFENSES.load(name).kinds))
+def test_what_cannot_protect_rows_says_why_before_anything_is_trained(name):
+    with pytest.raises(
+        ConfigError, match=rf"does not protect rows: {DEFENSES.load(name).why_only}. Choose from none, "
+    ):
+        check_kind(DEFENSES.make(name), TABLE)

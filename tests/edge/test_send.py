@@ -148,7 +148,7 @@ def test_wrong_requests_are_refused_before_anything_is_sent(folder):
     with pytest.raises(ConfigError, match="names no data set"):
         run(folder, data=None)
     part = Dataset(np.zeros((1, 1, 5, 5), np.float32), np.zeros(1, np.int64))
-    with pytest.raises(SplitError, match="1x5x5"):
+    with pytest.raises(ConfigError, match="has images of 1x5x5, and the head takes images of 1x6x6"):
         run(folder, data=Splits("small", ("a",), part, part, part, part))
 
 

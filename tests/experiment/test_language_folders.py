@@ -11,8 +11,9 @@ from cutlayer.data.load import load
 from cutlayer.data.text import Tokenizer
 from cutlayer.errors import ConfigError
 from cutlayer.experiment import plan, victim
-from cutlayer.experiment.run import run_all
+from cutlayer.experiment.run import loading, run_all
 from cutlayer.experiment.spec import Experiment, Training
+from cutlayer.models.text_folder import open_folder
 from cutlayer.split_folder import open_split
 from tests.models.language_folders import WIDTH, WORDS, bert_folder
 
@@ -54,6 +55,15 @@ def test_the_classifier_alone_is_trained_unless_all_is_asked_for(folder, mine):
     assert correct(model, data) > 0.8
 
 
+def test_each_model_of_a_plan_has_the_data_in_tokens_of_its_own(folder):
+    read = loading(None)
+    ours, theirs = (
+        read(Experiment("documentation", model, "")) for model in ("text_transformer", f"hf/{folder}")
+    )  # fmt: skip
+    assert ours.words == load("documentation").words
+    assert theirs.words == open_folder(folder).tokenizer.words != ours.words
+
+
 def test_the_command_cuts_a_model_of_vectors_for_text_without_labels(folder, mine, tmp_path, capsys, monkeypatch):
     texts = tmp_path / "mine.txt"
     texts.write_text("\n".join(line.partition(",")[0] for line in mine.read_text().splitlines()[1:]))
@@ -82,13 +92,13 @@ def test_the_command_cuts_a_model_of_vectors_for_text_without_labels(folder, min
             0,
             "The accuracy of hf/little-bert on .*mine.txt cannot be measured, for its sentences have no la",
         ),
-        ("mine.txt", 1, "sentences of .*mine.txt have no labels, which a model is trained on: write a .csv"),
+        ("mine.txt", 1, "sentences of .*mine.txt have no classes, which a model is trained on: write a .csv"),
         ("digits", 1, "takes the ids of tokens; name data that are text"),
     ],
 )
 def test_a_run_whose_answers_are_neither_right_nor_wrong_is_refused(folder, data, epochs, message, tmp_path):
     if data == "mine.txt":
-        (tmp_path / data).write_text("the patient has a fever\nno fever since monday\n" * 8)
+        (tmp_path / data).write_text("".join(f"the {'fever ' * k}\n" for k in range(12)))
         data = str(tmp_path / data)
     table = {"data": data, "model": f"hf/{folder}", "cut": "layer1", "training": {"epochs": epochs}}
     (experiment,) = plan.parse(table | {"attack": [{"name": "watch-list"}]})

@@ -16,6 +16,7 @@ from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import plan, victim
 from cutlayer.experiment.rehearsal import rehearse
 from cutlayer.experiment.run import loading, run_all
+from cutlayer.models import folder as folders
 from cutlayer.records.reading import read, read_result
 from cutlayer.records.run import PIXELS, WATCH_LIST
 from cutlayer.report.runs.terminal import text
@@ -75,6 +76,27 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, capsys):
     assert "training" not in second
     assert "In all about" in second
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_exports_and_rehearses_once_what_differs_in_a_strength_alone(tmp_path, monkeypatch):
+    path, exported, said = tmp_path / "plan.toml", [], []
+    short = PLAN.replace("layer1.0", "bn1").replace(', {name = "averaging", n_releases = 8}', "")
+    path.write_text(
+        short
+        + """
+        defense = [{name = "none"}, {name = "gaussian-noise", sigma = 0.5}, {name = "gaussian-noise", sigma = 2.0}]
+        """
+    )
+    export = folders.export_onnx
+    monkeypatch.setattr(folders, "export_onnx", lambda *of, **how: exported.append(of[2].name) or export(*of, **how))
+    experiments = plan.load(path)
+    estimates = rehearse(experiments, tmp_path / "runs", loading(None), said.append)
+    assert sorted(exported) == ["head.onnx", "tail.onnx"]
+    assert "rehearsing 2 that differ in more than the seed or a strength" in said[0]
+    weak, strong = ([part for part in parts if "export" in part.what] for parts in estimates[1:])
+    assert [part.what for part in strong] == ["hardening with gaussian-noise sigma=2.0, cutting, export"]
+    assert [part.seconds for part in strong] == [part.seconds for part in weak]
+    assert weak[0].seconds > 0.5 * next(part.seconds for part in estimates[0] if "export" in part.what)
 
 
 def test_a_dry_run_leaves_out_what_is_finished(runs):

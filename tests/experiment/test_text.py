@@ -9,6 +9,7 @@ from cutlayer.data.load import load
 from cutlayer.edge.inputs import contract
 from cutlayer.errors import ConfigError, DataError
 from cutlayer.experiment import plan
+from cutlayer.experiment import run as one_run
 from cutlayer.experiment.run import run_all
 from cutlayer.models.manifest import TOKENIZER
 from cutlayer.records.reading import read
@@ -34,11 +35,34 @@ metrics = ["bleu", "known-tokens", "embedding-cosine"]
 """
 
 
+class Killed(BaseException):
+    """What ends the first attempt."""
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    run_all(plan.parse(tomllib.loads(PLAN)), folder, resume=True, data_root=None, say=lambda _: None)
-    return folder
+def resumed(tmp_path_factory):
+    """A run that was ended after its attacks, and goes on from what lies there; what it says then."""
+    folder, said = tmp_path_factory.mktemp("runs"), []
+
+    def end(*of):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one_run, "probe_all", end)
+        with pytest.raises(Killed):
+            run_all(plan.parse(tomllib.loads(PLAN)), folder, resume=True, data_root=None, say=lambda _: None)
+    run_all(plan.parse(tomllib.loads(PLAN)), folder, resume=True, data_root=None, say=said.append)
+    return folder, said
+
+
+@pytest.fixture(scope="module")
+def runs(resumed):
+    return resumed[0]
+
+
+def test_what_was_measured_and_read_of_sentences_is_not_made_again(resumed):
+    said = " ".join(resumed[1])
+    assert not [word for word in ("training text", "exporting", "serving", "attacking", "damaged") if word in said]
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,7 @@ def test_functions_classes_and_modules_are_models(mine):
     assert zoo.default_input(f"{mine}:sized") == image_spec(1, 12, 12)
     assert zoo.build(f"{mine}:sized", image_spec(3, 8, 8), 4)(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
     assert zoo.n_classes(zoo.build(f"{mine}:normalized", SMALL), SMALL) == 2
-    with pytest.raises(ConfigError, match="does not say which images it takes"):
+    with pytest.raises(ConfigError, match="does not say which inputs it takes"):
         zoo.default_input(f"{mine}:normalized")
     one, other = (zoo.build(f"{mine}:normalized", SMALL) for _ in range(2))
     nn.init.zeros_(one.get_parameter("1.weight"))

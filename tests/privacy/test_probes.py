@@ -117,7 +117,7 @@ def test_identity_is_a_question_of_pairs():
         ("weight", {}, "no probe named 'weight'"),
         ("class", {"network": "deep"}, "no network of a probe named 'deep'"),
         ("class", {"images": 201}, "201 private inputs, and made has 200"),
-        ("membership", {"images": 150, "train": 100}, "150 train images"),
+        ("membership", {"images": 150, "train": 100}, "150 train inputs"),
         ("attribute", {"attribute": "third"}, "no attribute named 'third'"),
         ("attribute", {}, "no attribute named ''"),
         ("class", {"attribute": "second"}, "takes no attribute"),

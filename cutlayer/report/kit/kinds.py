@@ -51,7 +51,11 @@ class Kind:
 
     def told(self, text: str) -> str:
         """What an attack or a metric says of pictures, said of these inputs."""
-        return text if self.one == "picture" else text.replace("pictures", self.many).replace("picture", self.one)
+        if self.one == "picture":
+            return text
+        for word, own in (("pictures", self.many), ("picture", self.one), ("pixels", "numbers"), ("pixel", "number")):
+            text = text.replace(word, own)
+        return text
 
     @property
     def leakage(self) -> Scale:

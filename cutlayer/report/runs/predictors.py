@@ -61,7 +61,7 @@ def _of(read: Callable[[Predictors], float], without_noise: float) -> Callable[[
 NUMBERS: dict[str, Callable[[Result], float | None]] = {
     "ceiling of the leakage gain, one release": _bound(lambda at: at.leakage_gain.value),
     "ceiling of identification, one release": _bound(lambda at: at.identified.value),
-    "Fisher information for each pixel (dFIL)": _of(lambda p: p.dfil, math.inf),
+    "Fisher information for each number of an input (dFIL)": _of(lambda p: p.dfil, math.inf),
     "leakage gain that van Trees allows": _of(lambda p: p.van_trees, 1.0),
     "mutual information, if all were normal": _of(lambda p: p.nats, math.inf),
     "leakage gain that conditional entropy allows": _of(lambda p: p.conditional_entropy, 1.0),

@@ -42,7 +42,7 @@ LEGENDS = {
 MAKES = {"tokens": sentences, "table": table}
 METRICS = {
     "tokens": {"token-accuracy": estimate(0.9, 0.05), "exact": estimate(0.2, 0.1), "rouge-l": estimate(0.9, 0.1)},
-    "table": {"columns-right": estimate(0.9, 0.05), "psnr": estimate(20, 1)},
+    "table": {"columns-right": estimate(0.9, 0.05), "psnr": estimate(20, 1), "identification": estimate(0.5, 0.1)},
 }
 
 

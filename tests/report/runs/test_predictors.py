@@ -10,7 +10,7 @@ from cutlayer.report.runs.page import page
 from cutlayer.report.runs.predictors import NUMBERS, correlations, leaked
 from tests.report.conftest import read_results, result, write_run
 
-DFIL, NATS = "Fisher information for each pixel (dFIL)", "mutual information, if all were normal"
+DFIL, NATS = "Fisher information for each number of an input (dFIL)", "mutual information, if all were normal"
 
 
 @pytest.fixture
