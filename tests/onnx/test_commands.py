@@ -95,7 +95,10 @@ def test_torch_halves_that_are_not_there(tmp_path):
         (["cuts", "{model}", "--input", "1x8x8", "--classes", "10"], "--classes is not for ONNX files"),
         (["split", "{model}", "--input", "1x8x8", "--cut", "c2", "--out", "{out}"], "r1 would have to be sent"),
         (["split", "{model}", "--input", "1x8x8", "--cut", "r1", "--epochs", "3", "--out", "{out}"], "--epochs"),
-        (["split", "{model}", "--input", "1x9x9", "--cut", "r1", "--data", "digits", "--out", "{out}"], "1x8x8 images"),
+        (
+            ["split", "{model}", "--input", "1x9x9", "--cut", "r1", "--data", "digits", "--out", "{out}"],
+            "images of 1x8x8",
+        ),
         (
             ["split", "{model}", "--input", "1x8x8", "--mean", "0.5;1", "--cut", "r1", "--out", "{out}"],
             "--mean takes numbers",
