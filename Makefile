@@ -202,7 +202,7 @@ bench-reference: $(READY) ## Measure the defenses at two strengths on ResNet-20 
 	$(BIN)/python benchmarks/reference.py --resnet20 $(WEIGHTS)
 
 .PHONY: bench-gradients
-bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack and defense, five data sets, two seeds; some hours on 2 cores, and goes on where it stopped: make bench-gradients DATA_ROOT=DIR
+bench-gradients: $(READY) ## Rebuild samples from clients' updates: every attack and defense, six data sets, two seeds; some hours on 2 cores, and goes on where it stopped: make bench-gradients DATA_ROOT=DIR
 	$(BIN)/python -m benchmarks.gradients $(if $(DATA_ROOT),--data-root $(DATA_ROOT))
 
 .PHONY: bench-class-level

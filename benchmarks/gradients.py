@@ -1,4 +1,4 @@
-"""What updates give away, on five data sets: the studies of experiments/gradients-*.toml, and one table of all.
+"""What updates give away, on six data sets: the studies of experiments/gradients-*.toml, and one table of all.
 
     .venv/bin/python -m benchmarks.gradients --data-root DIR
     .venv/bin/python -m benchmarks.gradients --data-root DIR --only mnist bank
@@ -21,7 +21,7 @@ from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.reading import Study, studies
 from cutlayer.report.gradients.terminal import attacks, text
 
-NAMES = ("mnist", "cifar", "mlp", "lfw", "fashion", "bank")
+NAMES = ("mnist", "cifar", "mlp", "lfw", "text", "fashion", "bank")
 """The longest first."""
 
 
@@ -31,7 +31,7 @@ def main(
     """Run the studies, and print their tables.
 
     Args:
-        only: Names of the studies: mnist, cifar, mlp, lfw, fashion, bank.
+        only: Names of the studies: mnist, cifar, mlp, lfw, text, fashion, bank.
         jobs: Studies at a time.
         out: Folder of the records, for `cutlayer report` too.
         data_root: Folder of the data sets.

@@ -17,7 +17,8 @@ class Recovered(NamedTuple):
     """What an attack makes of one update; the order of its samples says nothing.
 
     Attributes:
-        inputs: ``(B, *input.shape)`` float32 in the range of the inputs; B is the number of samples of the update.
+        inputs: ``(B, *input.shape)`` in the range of the inputs, float32, or int64 of sentences; B is the number of
+            samples of the update.
         labels: ``(B,)`` int64: the class of each; None where the attack finds none.
     """
 

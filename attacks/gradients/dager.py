@@ -1,4 +1,4 @@
-"""DAGER: tokens read off the gradients of the first two attention layers of a transformer, exactly.
+"""DAGER: sentences read off the gradients of the first two attention layers of a language model, exactly.
 
 I. Petrov, D. I. Dimitrov, M. Baader, M. N. Müller, M. Vechev, "DAGER: Exact Gradient Inversion for Large Language
 Models", NeurIPS 2024, https://arxiv.org/abs/2405.15586; code https://github.com/insait-institute/dager-gradient-inversion
@@ -6,85 +6,142 @@ at commit 4383e25.
 
 The gradient of the weights of a layer is a sum over its inputs, so that these span the gradient's rows, as long as a
 batch has fewer tokens than the layer is wide. A token belongs to the batch if its input of the first attention, which
-nothing else changes, lies in that span. A sequence does if its inputs of the second attention do, and as a token sees
-those before it alone, sequences are found token by token.
+nothing else changes, lies in that span. A sentence does if its inputs of the second attention do. In a decoder a token
+sees those before it alone, so that sentences are found token by token. In an encoder every row depends on all tokens.
 
-Differs from the paper: the gradients of queries, keys and values are taken together, for the first token of a sequence
-leaves nothing in that of queries; the rank is where the singular values end in rounding.
+Differs from the paper: the gradients of queries, keys and values are taken together, for the first token of a sentence
+leaves nothing in that of queries; the rank is where the singular values end in rounding. In an encoder several guesses
+are corrected place by place, by the share of their rows that lies out of the span, where theirs tries all combinations
+and falls back on heuristics. A sentence that is the beginning of another one of the batch is not told from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
+from cutlayer.attacks.gradients.language import attentions_of, longest, table_of
 from cutlayer.attacks.gradients.update import scaled_gradient
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.errors import ConfigError
-from cutlayer.nets.transformer import Attention
 from cutlayer.options import Count, Within
+from cutlayer.sequences import PAD
 
-CHUNK = 256
+log = logging.getLogger("cutlayer.attacks")
+ROWS = 1 << 14
+"""Tokens that are computed at a time."""
+
+Outside = Callable[[Tensor], Tensor]
+"""From sentences ``(N, T)`` to the share of each of their rows that lies out of the span, ``(N, T)``."""
 
 
 @dataclass(kw_only=True)
 class Dager(UpdateAttack):
-    """Find the tokens whose inputs lie in the span of the gradients of the first two attention layers.
+    """Find the sentences whose rows lie in the span of the gradients of the first two attention layers.
 
     Args:
-        tolerance: Share of an input that may lie out of the span.
+        tolerance: Share of a row that may lie out of the span.
         rounding: Singular values of a gradient, over the greatest, that rounding makes.
-        kept: Beginnings of sequences that are followed, for each sequence of the batch.
+        kept: Beginnings that are followed in a decoder, or guesses that are corrected in an encoder, for each sentence.
     """
 
-    plain_words = "reads the tokens of sentences off the gradients of a transformer's first two attention layers"
+    plain_words = "reads the tokens of sentences off the gradients of a language model's first two attention layers"
 
-    tolerance: Annotated[float, Within(0, 1, above=True)] = 0.02
+    tolerance: Annotated[float, Within(0, 1, above=True)] = 1e-3
     rounding: Annotated[float, Within(0, 1, above=True)] = 3e-7
     kept: Count = 8
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
-        """See the base; the inputs are the numbers of tokens. What is not found is a token of number 0."""
-        return [Recovered(self._inverted(view, observation)) for observation in observations]
+        """See the base; what is not found is no token. Updates with too many tokens are answered with none.
 
-    def _inverted(self, view: UpdateView, observation: Observation) -> Tensor:
-        model = observation.model
-        names = [name for name, layer in model.named_modules() if isinstance(layer, Attention)]
-        if len(view.input.shape) != 1 or view.input.high is None or len(names) < 2:
-            raise ConfigError(
-                "dager reads tokens off the first two attention layers of a transformer "
-                "(cutlayer.nets.transformer.Attention), and the model or its input is of another kind."
-            )
-        gradient = scaled_gradient(observation, "dager")
-        first, second = (self._span(gradient[f"{name}.qkv.weight"].cpu(), name) for name in names[:2])
-        length, vocabulary = view.input.shape[0], int(view.input.high) + 1
-        # Alone, a token has the same input of the first attention at a place as in any sequence.
+        Raises:
+            ConfigError: No update can be read.
+        """
+        found, refused = list[Recovered](), list[ConfigError]()
+        for number, observation in enumerate(observations):
+            try:
+                answer = self._inverted(view, observation, np.random.default_rng([view.seed, number]))
+            except ConfigError as error:
+                refused.append(error)
+                answer = torch.full((observation.samples, *view.input.shape), PAD)
+            found.append(Recovered(answer))
+        if len(refused) == len(found) and refused:
+            raise refused[0]
+        if refused:
+            log.warning("dager reads nothing of %d of %d updates: %s", len(refused), len(found), refused[0])
+        return found
+
+    def _inverted(self, view: UpdateView, observation: Observation, rng: np.random.Generator) -> Tensor:
+        model, samples = observation.model, observation.samples
+        table_of(model, "dager")
+        layers = attentions_of(model, "dager")[:2]
+        gradient, length = scaled_gradient(observation, "dager"), longest(observation, view, "dager")
+        spans = [self._span(gradient[f"{name}.weight"].cpu(), name) for name in layers]
+        outside = [
+            lambda ids, name=name, span=span: _outside(model, name, span, ids)
+            for name, span in zip(layers, spans, strict=True)
+        ]
+        vocabulary = int(view.input.high or 0) + 1
+        # Alone, a token has the same row before the first attention as at its place in any sentence.
         every = torch.arange(vocabulary)[:, None].expand(-1, length)
-        distances = torch.cat([_outside(_taken(model, names[0], part), first) for part in every.split(CHUNK)])
-        found, error = torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1)
-        for place in range(length):
-            tokens = (distances[:, place] < self.tolerance).nonzero()[:, 0]
-            longer = torch.cat([found.repeat_interleave(len(tokens), 0), tokens.repeat(len(found))[:, None]], 1)
-            if not len(longer):
-                break
-            outside = torch.cat(
-                [_outside(_taken(model, names[1], part)[:, -1], second) for part in longer.split(CHUNK)]
-            )
-            error = error.repeat_interleave(len(tokens)) + outside
-            good = (outside < self.tolerance).nonzero()[:, 0]
-            good = good[error[good].argsort(stable=True)][: self.kept * observation.samples]
-            if not len(good):
-                break
-            found, error = longer[good], error[good]
-        answer = torch.zeros(observation.samples, length)
-        found = found[error.argsort(stable=True)][: observation.samples]
-        answer[: len(found), : found.shape[1]] = found.float()
+        near = outside[0](every) < self.tolerance
+        near[PAD] = False
+        tokens = [near[:, place].nonzero()[:, 0] for place in range(length)]
+        if _sees_no_later(model, layers[1]):
+            sentences, error = self._forward(tokens, samples, outside[1])
+        elif samples == 1 and all(len(own) == 1 for own in tokens):
+            sentences = torch.stack(tokens, 1)
+            error = outside[1](sentences).mean(1)
+        else:
+            sentences, error = self._corrected(tokens, samples, outside[1], rng)
+        answer = torch.full((samples, *view.input.shape), PAD)
+        best = sentences[error.argsort(stable=True)][:samples]
+        answer[: len(best), : best.shape[1]] = best
         return answer
+
+    def _forward(self, tokens: Sequence[Tensor], samples: int, outside: Outside) -> tuple[Tensor, Tensor]:
+        """Sentences of a decoder, from their beginnings on: those that no token continues, and the error of each."""
+        found, error = torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, dtype=torch.float64)
+        ended, errors = list[Tensor](), list[Tensor]()
+        for place, own in enumerate(tokens):
+            longer = torch.cat([found.repeat_interleave(len(own), 0), own.repeat(len(found))[:, None]], 1)
+            last = outside(longer)[:, -1] if len(longer) else error[:0]
+            good = last < self.tolerance
+            goes_on = good.view(len(found), len(own)).any(1)
+            ended.append(nn.functional.pad(found[~goes_on], (0, len(tokens) - place), value=PAD))
+            errors.append(error[~goes_on] / max(1, place))
+            error = error.repeat_interleave(len(own)) + last
+            best = good.nonzero()[:, 0]
+            best = best[error[best].argsort(stable=True)][: self.kept * samples]
+            found, error = longer[best], error[best]
+        return torch.cat([*ended, found]), torch.cat([*errors, error / len(tokens)])
+
+    def _corrected(
+        self, tokens: Sequence[Tensor], samples: int, outside: Outside, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Sentences of an encoder, each from a guess that is corrected, and the error of each.
+
+        A guess that ends in the span is right. Guesses are mostly of tokens that are in no such sentence yet.
+        """
+        places, found = len(tokens), dict[tuple[int, ...], float]()
+        if not all(len(own) for own in tokens):
+            return torch.zeros(0, places, dtype=torch.int64), torch.zeros(0)
+        for _ in range(self.kept * samples):
+            sure = [ids for ids, error in found.items() if error < self.tolerance]
+            if len(sure) >= samples:
+                break
+            guess = torch.stack([_drawn(own, {ids[k] for ids in sure}, rng) for k, own in enumerate(tokens)])
+            ids, error = _settled(guess, int(rng.integers(1, places + 1)), tokens, outside)
+            found[tuple(ids.tolist())] = error
+        return torch.tensor(list(found)), torch.tensor(list(found.values()))
 
     def _span(self, gradient: Tensor, name: str) -> Tensor:
         """An orthonormal basis of the rows of a gradient, ``(rank, width)``."""
@@ -100,20 +157,78 @@ class Dager(UpdateAttack):
         return basis
 
 
-def _taken(model: nn.Module, name: str, tokens: Tensor) -> Tensor:
-    """What a layer takes for sequences ``(N, T)``: ``(N, T, width)`` float64 on the CPU."""
-    layer, seen = model.get_submodule(name), list[Tensor]()
-    handle = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+def _drawn(tokens: Tensor, used: set[int], rng: np.random.Generator) -> Tensor:
+    """One of the tokens of a place, mostly such as is in no sentence yet."""
+    new = np.array([0.2 if int(token) in used else 1.0 for token in tokens])
+    return tokens[int(rng.choice(len(tokens), p=new / new.sum()))]
+
+
+def _settled(guess: Tensor, length: int, tokens: Sequence[Tensor], outside: Outside) -> tuple[Tensor, float]:
+    """The sentence to which a guess, ``(T,)``, is corrected, padded, and the mean share of its rows that lies out.
+
+    The length is set, and then every token whose change alone is for the better, together or the best of them alone.
+    """
+    places, error = torch.arange(len(guess)), float("inf")
+
+    def error_of(ids: Tensor) -> Tensor:
+        longest = int((ids != PAD).sum(1).max())
+        return outside(ids[:, :longest]).sum(1) / (ids != PAD).sum(1)
+
+    while True:
+        ends = error_of(torch.where(places < places[:, None] + 1, guess, PAD))
+        length, reached = int(ends.argmin()) + 1, float(ends.min())
+        if reached >= error:
+            return torch.where(places < length, guess, PAD), error
+        error = reached
+        while changes := [(k, int(t)) for k in range(length) for t in tokens[k] if t != guess[k]]:
+            one = torch.where(places < length, guess, PAD).repeat(len(changes), 1)
+            for row, (place, token) in zip(one, changes, strict=True):
+                row[place] = token
+            alone = error_of(one)
+            better = [k for k in alone.argsort(descending=True).tolist() if alone[k] < error]
+            if not better:
+                break
+            # The best change of each place comes last.
+            every, best = guess.clone(), guess.clone()
+            for k in better:
+                every[changes[k][0]] = changes[k][1]
+            best[changes[better[-1]][0]] = changes[better[-1]][1]
+            together = float(error_of(torch.where(places < length, every, PAD)[None])[0])
+            guess, error = (every, together) if together < alone[better[-1]] else (best, float(alone[better[-1]]))
+
+
+def _sees_no_later(model: nn.Module, name: str) -> bool:
+    """Whether the first token of a sentence gives the same input of a layer whatever follows it."""
+    first = _rows(model, name, torch.tensor([[1, 1], [1, 2]]))[:, 0]
+    return torch.equal(first[0], first[1])
+
+
+def _outside(model: nn.Module, name: str, span: Tensor, ids: Tensor) -> Tensor:
+    """The share of a layer's input that lies out of the span, for each token of sentences ``(N, T)``; 0 of none."""
+    shares = list[Tensor]()
+    for part in ids.split(max(1, ROWS // max(1, ids.shape[1]))):
+        rows = _rows(model, name, part)
+        rest = rows - rows @ span.T @ span
+        shares.append(rest.norm(dim=-1) / rows.norm(dim=-1).clamp(min=1e-30))
+    return torch.cat(shares) * (ids != PAD)
+
+
+class _ReachedError(Exception):
+    """Ends a computation at the layer whose input is asked for."""
+
+
+def _rows(model: nn.Module, name: str, ids: Tensor) -> Tensor:
+    """What a layer takes for sentences ``(N, T)``: ``(N, T, width)`` float64 on the CPU; later layers are left out."""
+    seen = list[Tensor]()
+
+    def stop(_: nn.Module, taken: tuple[Tensor, ...]) -> None:
+        seen.append(taken[0].double().cpu())
+        raise _ReachedError
+
+    handle = model.get_submodule(name).register_forward_pre_hook(stop)
     try:
-        with torch.no_grad():
-            model(tokens.to(next(model.parameters()).device))
+        with torch.no_grad(), contextlib.suppress(_ReachedError):
+            model(ids.to(next(model.parameters()).device))
     finally:
         handle.remove()
-    return seen[0].double().cpu()
-
-
-def _outside(vectors: Tensor, span: Tensor) -> Tensor:
-    """The share of the length of vectors ``(..., width)`` that lies out of the span of rows, ``(...)``."""
-    rest = vectors - vectors @ span.T @ span
-    share: Tensor = rest.norm(dim=-1) / vectors.norm(dim=-1).clamp(min=1e-30)
-    return share
+    return seen[0]

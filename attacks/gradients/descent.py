@@ -78,10 +78,15 @@ def _cosine(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+def _falling(step: int, steps: int) -> float:
+    return float(0.89 ** (40 * step // steps))
+
+
 SCHEDULES: Mapping[str, Callable[[int, int], float]] = MappingProxyType(
-    {"constant": _constant, "steps": _steps, "cosine": _cosine, "plateau": _constant}
+    {"constant": _constant, "steps": _steps, "cosine": _cosine, "falling": _falling, "plateau": _constant}
 )
-"""Factor of the learning rate at a step; ``plateau`` lowers it for each problem by itself."""
+"""Factor of the learning rate at a step: ``falling`` has 40 stairs (LAMP); ``plateau`` lowers it for each problem by
+itself."""
 
 
 def _quantised(gradient: Tensor, step: int) -> Tensor:

@@ -22,6 +22,13 @@ def squares(made: Sequence[Tensor], seen: Sequence[Tensor], weights: Tensor) -> 
     return sum_of((a - b).square().sum() * w for a, b, w in zip(made, seen, weights, strict=True))
 
 
+def squares_and_sizes(made: Sequence[Tensor], seen: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """`squares` plus a hundredth of the absolute differences (Deng et al., TAG, Findings of EMNLP 2021)."""
+    return squares(made, seen, weights) + 0.01 * sum_of(
+        (a - b).abs().sum() * w for a, b, w in zip(made, seen, weights, strict=True)
+    )
+
+
 def cosine(made: Sequence[Tensor], seen: Sequence[Tensor], weights: Tensor) -> Tensor:
     """One minus the cosine of the angle between the updates, all layers together (Geiping et al., NeurIPS 2020)."""
     return 1 - _cosine(made, seen, weights)
@@ -52,6 +59,7 @@ def signs(made: Sequence[Tensor], seen: Sequence[Tensor], weights: Tensor) -> Te
 DISTANCES: Mapping[str, Distance] = MappingProxyType(
     {
         "squares": squares,
+        "squares-and-sizes": squares_and_sizes,
         "cosine": cosine,
         "masked-cosine": masked_cosine,
         "angle": angle,

@@ -8,6 +8,7 @@ mean of the batch itself is what a gradient of many samples tells at once; nobod
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,14 +19,16 @@ from torch.nn import functional
 from cutlayer.attacks.gradients.base import Recovered, checked
 from cutlayer.attacks.gradients.class_mean import ClassMean
 from cutlayer.attacks.gradients.client import Made
-from cutlayer.attacks.gradients.mean import Mean
+from cutlayer.attacks.gradients.mean import Mean, usual
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 
 CHUNK = 64
 """Samples whose gradients are held in memory at a time."""
 BATCH_MEAN, NEAREST = "batch mean", "nearest gradient"
 NEAREST_OF = 500
-"""Auxiliary samples among which the nearest gradients are looked for."""
+"""Auxiliary samples among which the nearest gradients are looked for, at most."""
+TABLE_BYTES = 1 << 31
+"""Memory of the gradients of these samples; of a large model they are fewer."""
 
 
 def mean_sample(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
@@ -43,11 +46,12 @@ def class_mean(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
 
 def nearest(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
     """Answer with the attacker's own samples whose gradients have the greatest cosine with the update."""
-    auxiliary = view.auxiliary.take(NEAREST_OF)
-    inputs, labels = torch.from_numpy(auxiliary.inputs), torch.from_numpy(auxiliary.labels)
     found = list[Recovered]()
     for each in made:
         observation = checked(each.observation)
+        numbers = sum(p.numel() for p in observation.model.parameters())
+        auxiliary = view.auxiliary.take(max(1, min(NEAREST_OF, TABLE_BYTES // (4 * numbers))))
+        inputs, labels = torch.from_numpy(auxiliary.inputs), torch.from_numpy(auxiliary.labels)
         table = _table(observation.model, inputs, labels)
         order = (table @ _direction(observation)).argsort(descending=True, stable=True)
         # The attacker may hold fewer samples than the update is from.
@@ -57,8 +61,12 @@ def nearest(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
 
 
 def batch_mean(view: UpdateView, made: Sequence[Made]) -> list[Recovered]:
-    """The mean of the true samples of each update."""
-    return [Recovered(m.inputs.mean(0).expand(m.observation.samples, *m.inputs.shape[1:]).clone()) for m in made]
+    """The mean of the true samples of each update; of sentences the most frequent token of the batch."""
+    return [Recovered(_mean(view, m.inputs).expand(m.observation.samples, *m.inputs.shape[1:]).clone()) for m in made]
+
+
+def _mean(view: UpdateView, inputs: Tensor) -> Tensor:
+    return usual(replace(view.auxiliary.take(0), inputs=inputs.numpy())) if view.input.is_tokens else inputs.mean(0)
 
 
 FLOORS: Mapping[str, Callable[[UpdateView, Sequence[Made]], list[Recovered]]] = {

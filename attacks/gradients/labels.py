@@ -303,7 +303,8 @@ def _inputs(view: UpdateView) -> Tensor:
         return torch.from_numpy(view.auxiliary.inputs[:OWN])
     rng, spec = np.random.default_rng([view.seed, 1]), view.input
     low, high = spec.low or 0.0, 1.0 if spec.high is None else spec.high
-    return torch.from_numpy(rng.uniform(low, high, (RANDOM, *spec.shape)).astype(np.float32))
+    drawn = rng.uniform(low, high, (RANDOM, *spec.shape))
+    return torch.from_numpy(np.rint(drawn).astype(np.int64) if spec.is_tokens else drawn.astype(np.float32))
 
 
 def _computed(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ problems of the same model and size are one batch (`torch.func.vmap`) where the 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ OF_ROWS = ("pixels", "table")
 LAYERS = ("equal", "rising", "late-first")
 ENOUGH = 1e-6
 """L-BFGS does not start again once the objective is this share of that at the start."""
+TRIED = 32
+"""Other parameters that are tried at a time."""
 LOCAL = ("single", "simulate")
 OPTIMIZERS = ("adam", "lbfgs", "cma")
 
@@ -69,7 +72,7 @@ class Matching(Terms, UpdateAttack):
         iterations: Iterations of the search.
         lr: Learning rate; the spread of the first candidates of ``cma``.
         direction: What Adam follows: ``gradient``, its ``sign``, or ``quantised`` signs.
-        schedule: Learning rate over the iterations: ``constant``, ``steps``, ``cosine`` or ``plateau``.
+        schedule: Learning rate over the iterations: ``constant``, ``steps``, ``cosine``, ``falling`` or ``plateau``.
         noise: Standard deviation of noise on each step of Adam, times the learning rate.
         later_iterations: Iterations for each further stage of a prior; 0 for as many as for the first.
         later_lr: Learning rate in them; 0 for that of the first.
@@ -84,6 +87,8 @@ class Matching(Terms, UpdateAttack):
     """
 
     plain_words = "changes guessed samples until they would have caused the same update"
+    of_sentences: ClassVar[bool] = False
+    """Whether rows of tokens are searched, and nothing else."""
 
     labels: str = "counts"
     prior: str = "pixels"
@@ -126,6 +131,11 @@ class Matching(Terms, UpdateAttack):
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base."""
+        if view.input.is_tokens and not self.of_sentences:
+            raise ConfigError(
+                "The inputs are ids of tokens, which do not change by little steps; take an attack on sentences: "
+                "dager, tag or lamp."
+            )
         pictures = [] if self.prior in OF_ROWS else ["prior"]
         pictures += [option for option in ("tv", "denoise") if getattr(self, option)]
         if len(view.input.shape) != 3 and pictures:
@@ -136,7 +146,7 @@ class Matching(Terms, UpdateAttack):
         problems = self._problems(view, observations)
         kinds = defaultdict[Hashable, list[Problem]](list)
         for problem in problems:
-            kinds[problem.kind].append(problem)
+            kinds[self._kind(view, problem)].append(problem)
         found: dict[int, Recovered] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(view.seed)  # of models that draw as they compute
@@ -167,6 +177,10 @@ class Matching(Terms, UpdateAttack):
             maps = tuple(self._map(view, k + j, o) for j, (_, o) in enumerate(part))
             problems.append(Problem(k, tuple(o for _, o in part), labels, maps))
         return problems
+
+    def _kind(self, view: UpdateView, problem: Problem) -> Hashable:
+        """What problems that are solved in one batch have in common."""
+        return problem.kind
 
     def _check(self, observation: Observation) -> None:
         """Refuse what the options cannot explain."""
@@ -246,10 +260,28 @@ class Matching(Terms, UpdateAttack):
         lr = self.later_lr if later and self.later_lr else self.lr
         rows = [k for k in range(len(match.problems)) for _ in range(self.restarts)]
 
+        def rearrange(parameters: Parameters) -> None:
+            def trial(k: int, others: Parameters) -> Tensor:
+                n = len(next(iter(others.values())))
+                whole = {name: value[k].expand(n, *value.shape[1:]) for name, value in parameters.items()} | others
+                parts = [range(a, min(a + TRIED, n)) for a in range(0, n, TRIED)]
+                with torch.no_grad():
+                    values = [
+                        match.objective(prior, [rows[k]] * len(part))(
+                            {name: value[part.start : part.stop] for name, value in whole.items()}, 1.0
+                        )
+                        for part in parts
+                    ]
+                return torch.cat(values)
+
+            prior.rearrange(parameters, random, trial)
+
         def project(parameters: Parameters) -> None:
             prior.project(parameters)
             match.project(parameters)
+            rearrange(parameters)
 
+        rearrange(start)
         if self.optimizer == "adam" or (self.optimizer == "cma" and later):
             return adam(
                 match.objective(prior, rows),

@@ -101,11 +101,18 @@ class Match:
 
     def __init__(self, terms: Terms, view: UpdateView, problems: Sequence[Problem]) -> None:
         self._terms, self._view, self.problems = terms, view, tuple(problems)
-        self._units = Units.of(view)
+        self._units = None if view.input.is_tokens else Units.of(view)
         kind, device = problems[0], view.device
         simulate, mixed = terms.local == "simulate", self._mixed(view)
         self._replays = [
-            Replay(o, device, simulate=simulate and o.local_steps > 0, masks=terms.masks, mixed=mixed)
+            Replay(
+                o,
+                device,
+                simulate=simulate and o.local_steps > 0,
+                masks=terms.masks,
+                mixed=mixed,
+                embedded=view.input.is_tokens,
+            )
             for o in kind.observations
         ]
         self._hidden = [hides_scale(o) for o in kind.observations]
@@ -141,7 +148,7 @@ class Match:
         """The samples ``(P, B, *input.shape)`` and labels ``(P, B)`` of parameters."""
         with torch.no_grad():
             rows = range(len(next(iter(parameters.values()))))
-            x = torch.stack([prior.decode({n: v[k] for n, v in _own(parameters).items()}) for k in rows])
+            x = torch.stack([prior.read({n: v[k] for n, v in _own(parameters).items()}) for k in rows])
         if self._labels is not None:
             every = self._labels.repeat_interleave(self._terms.restarts, 0).argmax(2)
             return x, every
@@ -181,7 +188,7 @@ class Match:
     ) -> Tensor:
         """The terms beside the distance, ``(P,)``."""
         terms, total = self._terms, x.new_zeros(len(x))
-        standard = self._units.standard(x)
+        standard = x if self._units is None else self._units.standard(x)
         if terms.tv and done >= terms.tv_from:
             total = total + terms.tv * regularisers.total_variation(standard)
         if terms.l2:

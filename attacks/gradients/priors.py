@@ -7,7 +7,7 @@ A prior makes the supposed samples of one update from parameters, ``decode``; a 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,9 @@ from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.errors import ConfigError
 from cutlayer.nets import skip, wgan
 from cutlayer.nets.remembered import remembered
+
+Trial = Callable[[int, Parameters], Tensor]
+"""From the number of a row of parameters, and other parameters in its place ``(K, ...)``, to the objective of each."""
 
 
 class Units(NamedTuple):
@@ -78,6 +81,19 @@ class Prior(ABC):
     def penalty(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """How unlikely the parameters of one problem are by themselves, a scalar."""
         return next(iter(parameters.values())).new_zeros(())
+
+    def read(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """The samples that the parameters of one problem come to at the end: those that they are decoded to."""
+        return self.decode(parameters)
+
+    def rearrange(self, parameters: Parameters, random: Sequence[torch.Generator], trial: Trial) -> None:  # noqa: B027
+        """Jump to better parameters, which no small step leads to, in place; called after each step.
+
+        Args:
+            parameters: ``(P, ...)`` each.
+            random: Source of the draws of each problem.
+            trial: The objective of other parameters of one problem.
+        """
 
 
 class Pixels(Prior):

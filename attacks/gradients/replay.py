@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_
 
+from cutlayer.attacks.gradients.language import Given, table_of
 from cutlayer.attacks.gradients.view import Observation
 from cutlayer.nets.norms import Norms
 from cutlayer.training import loss_of
@@ -30,6 +31,8 @@ class Replay:
             samples together does.
         masks: Whether the masks of dropout are arguments of the function; otherwise dropout is left out.
         mixed: What the client makes of its samples.
+        embedded: Whether the samples are rows of numbers in place of the ids of tokens, so that the gradient of the
+            table of tokens is left out.
     """
 
     def __init__(
@@ -40,8 +43,12 @@ class Replay:
         simulate: bool = False,
         masks: bool = False,
         mixed: Mixed | None = None,
+        embedded: bool = False,
     ) -> None:
         model = copy.deepcopy(observation.model).to(device).train(not observation.eval_mode)
+        self._table = table_of(model, "matching")[0] if embedded else ""
+        if self._table:
+            model.set_submodule(self._table, Given())
         self._steps = observation.local_steps if simulate else 0
         self._batch, self._lr, self._mixed = observation.batch, observation.lr, mixed
         self._kept = copy.deepcopy(model).eval().requires_grad_(False)
@@ -114,6 +121,9 @@ class Replay:
         self, weights: dict[str, Tensor], inputs: Tensor, labels: Tensor, masks: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         others = self._fixed | {f"{_Loss.PREFIX}{name}.mask": mask for name, mask in masks.items()}
+        if self._table:
+            others[f"{_Loss.PREFIX}{self._table}.rows"] = inputs
+            inputs = inputs.ne(0).any(-1).long()  # any id but that of no token
 
         def of(weights: dict[str, Tensor]) -> Tensor:
             value: Tensor = functional_call(self._loss, (weights, others), (inputs, labels))

@@ -15,11 +15,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cutlayer.data.rows import TOLERANCE
-from cutlayer.metrics.identification import squared_distances
+from cutlayer.metrics.nearness import distances
 
 
 def paired(recovered: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """The one-to-one pairing with the least sum of squared errors (the assignment problem, exact).
+
+    Of sentences, whose tokens are whole numbers, it is that with the fewest tokens in other places.
 
     Args:
         recovered: ``(N, *input.shape)``.
@@ -28,7 +30,7 @@ def paired(recovered: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Positions in `recovered` and in `truth`, ``(min(N, M),)`` int64 each, in ascending order of the second.
     """
-    rows, columns = linear_sum_assignment(squared_distances(recovered, truth).cpu().numpy())
+    rows, columns = linear_sum_assignment(distances(recovered, truth).cpu().numpy())
     order = np.argsort(columns, kind="stable")
     return torch.from_numpy(rows[order]).long(), torch.from_numpy(columns[order]).long()
 

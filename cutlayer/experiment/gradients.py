@@ -22,7 +22,7 @@ from cutlayer.attacks.gradients.client import Made, observed
 from cutlayer.attacks.gradients.floors import FLOORS
 from cutlayer.attacks.gradients.scoring import paired
 from cutlayer.attacks.gradients.view import UpdateView
-from cutlayer.data.modality import IMAGE
+from cutlayer.data.legend import legend_of
 from cutlayer.data.splits import NO_CLASS, Splits
 from cutlayer.defenses.updates.base import Update, UpdateDefense
 from cutlayer.errors import ConfigError, CutlayerError, DataError
@@ -367,21 +367,26 @@ def attacked(
     except Exception as error:
         # A fault in one attack must not end a study of hours; its kind tells whose fault it is.
         return replace(record, failed=f"{type(error).__name__}: {error}"), {}
-    pictures = _pictures(found, inputs) if data.modality is IMAGE else {}
+    pictures = _pictures(found, inputs, data)
     return replace(record, updates=len(made), seconds=seconds, own=own, used=used), pictures
 
 
-def _pictures(found: Sequence[Recovered], inputs: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
-    """The first samples, each with what it is paired with, as float16."""
+def _pictures(found: Sequence[Recovered], inputs: Sequence[Tensor], data: Splits) -> dict[str, NDArray[Any]]:
+    """The first samples, each with what it is paired with, and beside those that are no images what they stand for."""
     originals, rebuilt, left = list[Tensor](), list[Tensor](), PICTURES
     for recovered, true in zip(found, inputs, strict=True):
         if left <= 0:
             break
         mine, theirs = (where[:left] for where in paired(recovered.inputs, true))
         originals.append(true[theirs])
-        rebuilt.append(recovered.inputs[mine].clamp(0, 1))
+        rebuilt.append(recovered.inputs[mine] if data.input.is_tokens else recovered.inputs[mine].clamp(0, 1))
         left -= len(mine)
-    return {"originals": torch.cat(originals).half().numpy(), "rebuilt": torch.cat(rebuilt).half().numpy()}
+    kept = {
+        name: torch.cat(parts).numpy().astype(data.modality.kept)
+        for name, parts in (("originals", originals), ("rebuilt", rebuilt))
+    }
+    legend = legend_of(data, kept.values()).text()
+    return kept | ({"legend": np.frombuffer(legend.encode(), np.uint8)} if legend else {})
 
 
 def _unscored(plan: GradientPlan, cell: Cell, target: Target) -> UpdateRecord:
@@ -413,7 +418,8 @@ def _line(record: UpdateRecord) -> str:
     where = f"{record.label} on {record.defense_label}, B {record.samples}, {record.epochs} epochs, seed {record.seed}"
     if record.own is None:
         return f"{where}: failed: {record.failed}"
-    best = "features" if "features" in record.own.metrics else "psnr"
-    value = record.own.metrics[best]
-    shown = f"{value.value:.1%} of features right" if best == "features" else f"PSNR {value.value:.1f} dB"
+    found = record.own.metrics
+    words = {"token-accuracy": "tokens", "features": "features"}
+    best = next((name for name in words if name in found), "psnr")
+    shown = f"PSNR {found[best].value:.1f} dB" if best == "psnr" else f"{found[best].value:.1%} of {words[best]} right"
     return f"{where}: {shown}, leakage gain {record.own.leakage_gain.value:.0%}, {record.seconds:.1f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from cutlayer.attacks.gradients.base import Recovered
 from cutlayer.attacks.gradients.scoring import features, features_right, labels_right, paired
-from cutlayer.data.modality import TABLE
+from cutlayer.data.modality import TABLE, TOKENS
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import DataError
 from cutlayer.metrics.interval import bootstrap, exact_proportion
@@ -42,10 +43,12 @@ def score_updates(
     rebuilt, truth = list[Tensor](), list[Tensor]()
     for found, true in zip(recovered, inputs, strict=True):
         _check(found.inputs, true)
-        # A defense may have put samples beyond the range of inputs into a batch, which nobody takes for answers.
-        true = true[((true >= 0) & (true <= 1)).flatten(1).all(1)]
+        if data.modality.name != TOKENS:
+            # A defense may have put samples beyond the range of inputs into a batch, which nobody takes for answers.
+            true = true[((true >= 0) & (true <= 1)).flatten(1).all(1)]
         mine, theirs = paired(found.inputs, true)
-        rebuilt.append(found.inputs[mine].detach().float().clamp(0, 1))
+        answers = found.inputs[mine].detach()
+        rebuilt.append(answers if data.modality.name == TOKENS else answers.float().clamp(0, 1))
         truth.append(true[theirs])
     images, originals = torch.cat(rebuilt), torch.cat(truth)
     if not len(originals):
@@ -58,7 +61,7 @@ def score_updates(
         right = features_right(images, originals, features(rows), torch.from_numpy(rows.std(0)))
         metrics["features"] = bootstrap(right.double().mean(1).numpy(), seed)
         metrics["exact rows"] = exact_proportion(int(right.all(1).sum()), n)
-    else:
+    elif data.modality.name != TOKENS:
         metrics["rebuilt"] = exact_proportion(int((scored.per_input["psnr"] > REBUILT_DB).sum()), n)
     if all(found.labels is not None for found in recovered):
         shares = np.array(
@@ -83,7 +86,7 @@ def _check(found: Tensor, true: Tensor) -> None:
 
 def _first(originals: Tensor, data: Splits) -> Splits:
     """The data, whose private part begins with these samples; the other candidates follow."""
-    first: NDArray[np.float32] = originals.numpy()
+    first: NDArray[Any] = originals.numpy()
     known = {row.tobytes() for row in first}
     others = [row for row in data.private.inputs[: CANDIDATES + len(first)] if row.tobytes() not in known]
     rest = others[: max(0, CANDIDATES - len(first))]

@@ -21,9 +21,9 @@ class UpdateScore:
 
     Attributes:
         n: Number of samples that were scored.
-        metrics: Mean score by name: those of every run, and ``rebuilt`` (share of images above 25 dB), or for tables
-            ``features`` and ``exact rows``; ``labels`` (share of the labels) and ``whole batches`` where the attack
-            recovers labels.
+        metrics: Mean score by name: those of every run for these inputs, and ``rebuilt`` (share of images above 25
+            dB), or for tables ``features`` and ``exact rows``; ``labels`` (share of the labels) and ``whole
+            batches`` where the attack recovers labels.
         leakage_gain: Share of the mean sample's error that the attack removes.
     """
 
@@ -96,4 +96,4 @@ begin, write, read, finished, pictures = (
     STUDY.begin, STUDY.write, STUDY.read, STUDY.finished, STUDY.pictures
 )  # fmt: skip
 """How the cells of a study of updates are written and read; its pictures are ``originals`` and ``rebuilt``,
-``(N, *input.shape)`` each."""
+``(N, *input.shape)`` each, and ``legend``, the bytes of `cutlayer.data.legend.Legend.text`, of rows and sentences."""

@@ -16,6 +16,8 @@ from cutlayer.experiment import plan as experiment_plan
 from cutlayer.experiment.gradient_plan import Cell, UpdateKind
 from cutlayer.records import gradients as records
 from cutlayer.records.dataclass_json import dump
+from cutlayer.report.gradients.terminal import text
+from cutlayer.report.runs.page import write
 from cutlayer.tables import Named
 
 PLAN = """
@@ -376,3 +378,33 @@ def test_the_plans_that_come_with_cutlayer_can_be_read(path):
     assert all(a.images >= 10 for a in plan.attackers)
     with pytest.raises(ConfigError, match="cutlayer gradients"):
         experiment_plan.load(path)
+
+
+SENTENCES = """
+data = "documentation"
+input = "6"
+model = "text_gpt"
+auxiliary = 20
+
+[[attack]]
+name = "dager"
+images = 3
+"""
+
+
+def test_a_study_of_sentences_writes_what_was_said_and_what_was_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("cutlayer.attacks.gradients.floors.NEAREST_OF", 2)
+    found = gradients.study(load(tmp_path, SENTENCES), out=tmp_path, say=quiet, tell=quiet)
+    scores = {r.attack: r.own.metrics for r in found}
+    assert {*scores} == {"mean sample", "class mean", "nearest gradient", "dager"}
+    assert scores["dager"]["exact"].value == 1
+    assert scores["mean sample"]["token-accuracy"].value < 0.5
+    kept = records.pictures(tmp_path / found[0].study, of(found, attack="dager")[0])
+    assert np.array_equal(kept["originals"], kept["rebuilt"])
+    page = write(tmp_path).read_text()
+    page = page.replace("\N{NO-BREAK SPACE}", " ")
+    for words in ("100 % of tokens, 100 % of sentences", "6 of 6 tokens right", "right in every token"):
+        assert words in page, words
+    shown = text(found)
+    assert "SENTENCES" in shown
+    assert "ROUGE-L" in shown

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cutlayer.attacks.gradients.base import Recovered
-from cutlayer.data.modality import TABLE
+from cutlayer.data.modality import TABLE, tokens
 from cutlayer.data.splits import Dataset, Splits
 from cutlayer.errors import DataError
 from cutlayer.privacy.updates import score_updates
@@ -106,3 +106,14 @@ def test_samples_beyond_the_range_of_inputs_are_no_truth(data):
     assert (scored.n, scored.metrics["mse"].value) == (6, 0)
     with pytest.raises(DataError, match="range of inputs"):
         score_updates([Recovered(i) for i in inputs], [i - 2 for i in inputs], labels, data)
+
+
+def test_sentences_are_paired_and_scored_by_their_tokens():
+    ids = np.array([[1, 2, 3, 0], [4, 5, 6, 7], [1, 1, 1, 1]])
+    data = splits(ids, modality=tokens(9))
+    truth = torch.from_numpy(ids[:2])
+    found = torch.tensor([[4, 5, 8, 7], [1, 2, 3, 0]])
+    scored = score_updates([Recovered(found)], [truth], [torch.tensor([0, 1])], data)
+    assert scored.metrics["token-accuracy"].value == pytest.approx((1 + 3 / 4) / 2)
+    assert scored.metrics["exact"].value == 0.5
+    assert not {"psnr", "rebuilt", "features"} & scored.metrics.keys()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cutlayer.data.modality import IMAGE, TABLE, TOKENS
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.run import Estimate
 from cutlayer.registry import DATASETS
@@ -13,6 +14,12 @@ from cutlayer.report.kit.comparison import mean
 
 Where = tuple[int, int, int]
 """Samples of an update, local steps, and epochs of the victim's model."""
+
+
+def kind_of(records: Iterable[UpdateRecord]) -> str:
+    """The name of the kind of samples that records are about, which their metrics tell."""
+    metrics = {name for r in records if r.own is not None for name in r.own.metrics}
+    return TOKENS if "token-accuracy" in metrics else TABLE.name if "features" in metrics else IMAGE.name
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,19 @@ class Cell:
 
     @property
     def rebuilt(self) -> float:
-        """The share of samples above 25 dB, or of rows that are right throughout."""
-        share = self.metric("rebuilt") or self.metric("exact rows")
+        """The share of samples above 25 dB, or of rows or sentences that are right throughout."""
+        share = self.metric("rebuilt") or self.metric("exact rows") or self.metric("exact")
         return share.value if share else 0.0
 
     def metric(self, name: str, *, used: bool = False) -> Estimate | None:
         """A metric over the seeds; `used` for the samples that the defense has put in place of the client's own."""
         scores = [r.used if used else r.own for r in self.records]
         return self._mean([s.metrics[name] for s in scores if s is not None and name in s.metrics])
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind of its samples."""
+        return kind_of(self.records)
 
     @staticmethod
     def _mean(values: Sequence[Estimate]) -> Estimate | None:
@@ -69,6 +81,11 @@ class Group:
         first = self.records[0]
         wire = f", recorded from {first.wire}" if first.wire else ""
         return f"{first.model} on {DATASETS.label(first.data)}{wire}"
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind of its samples."""
+        return kind_of(self.records)
 
     @property
     def anchor(self) -> str:

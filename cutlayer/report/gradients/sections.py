@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from cutlayer.data.legend import Legend, read_legend
+from cutlayer.data.modality import TABLE, TOKENS
 from cutlayer.records import gradients as records
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.records.run import Estimate
 from cutlayer.report.gradients.groups import Cell, Group, Where, where_text
 from cutlayer.report.gradients.terminal import SHARE, SMASHED
+from cutlayer.report.kit.inputs import Inputs
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
-from cutlayer.report.kit.pictures import beside, strip
+from cutlayer.report.kit.pictures import beside
 from cutlayer.report.kit.wording import ACCURACY, DASH, LEAKAGE_GAIN, defense_name, scale
 
 REBUILT = 0.5
@@ -53,8 +54,8 @@ def _worst(group: Group) -> Html:
         table("Each defense with its worst attacker", head, [el("tbody", rows), el("tbody", floors)], "numbers"),
         el("p", SMASHED, class_="claim"),
         note(
-            "The attack that rebuilds most samples above 25 dB (rows of a table: right in every column), and of equal "
-            "ones that with the greatest leakage gain. The gain is 0 % for the mean of the attacker's own samples and "
+            f"The attack that rebuilds most samples {_right(group)}, and of equal "
+            f"ones that with the greatest leakage gain. The gain is 0 % for {_floor(group)} and "
             f"100 % for the exact sample; below it {_below(group)}, and the attack. B is the number of samples of one "
             "update. Each found sample is paired with one true sample, once for all figures. Attackers know the "
             "defense unless their name says otherwise. A defense is marked as broken where half of the samples of B 1 "
@@ -63,8 +64,18 @@ def _worst(group: Group) -> Html:
     )
 
 
+def _right(group: Group) -> str:
+    return {TABLE.name: "right in every column", TOKENS: "right in every token"}.get(group.kind, "above 25 dB")
+
+
+def _floor(group: Group) -> str:
+    return "the most frequent token in each place" if group.kind == TOKENS else "the mean of the attacker's own samples"
+
+
 def _below(group: Group) -> str:
-    if group.records and any(r.own and "features" in r.own.metrics for r in group.records):
+    if group.kind == TOKENS:
+        return "the share of tokens that are right and of sentences that are right throughout"
+    if group.kind == TABLE.name:
         return "the share of columns that are right and of rows that are right throughout"
     return "its mean PSNR and the share of samples above 25 dB"
 
@@ -90,6 +101,8 @@ def _figures(cell: Cell | None, label: str = "") -> Html:
 
 
 def _numbers(cell: Cell) -> str:
+    if (tokens := cell.metric("token-accuracy")) is not None:
+        return f"{SHARE.value(tokens.value)} of tokens, {_share(cell.metric('exact'))} of sentences"
     if (columns := cell.metric("features")) is not None:
         return f"{SHARE.value(columns.value)} of columns, {_share(cell.metric('exact rows'))} of rows"
     return f"{_psnr(cell.metric('psnr'))}, {_share(cell.metric('rebuilt'))} > 25 dB"
@@ -139,13 +152,16 @@ def _pictures(group: Group) -> Html | None:
         kept = records.pictures(group.folder, cell.first) if cell is not None and group.folder is not None else {}
         if cell is None or not {"originals", "rebuilt"} <= kept.keys():
             continue
-        originals, rebuilt = (
-            np.rint(kept[name].astype(np.float32) * 255).astype(np.uint8) for name in ("originals", "rebuilt")
-        )
+        legend = read_legend(kept["legend"].tobytes().decode(errors="replace")) if "legend" in kept else Legend()
+        truth = Inputs(group.kind, kept["originals"], legend=legend)
+        rebuilt = Inputs(group.kind, kept["rebuilt"], kept["originals"], legend)
+        if not (truth.drawable and rebuilt.drawable):
+            continue
+        every = range(len(truth.values))
         if original is None:
-            original = beside("the clients' samples", "", strip(originals, range(len(originals)), "Originals"))
+            original = beside("the clients' samples", "", truth.drawn(every, "Originals"))
         alt = f"What {cell.first.label} rebuilds of updates with {defense}"
-        drawn.append(beside(defense_name(defense), cell.first.label, strip(rebuilt, range(len(rebuilt)), alt)))
+        drawn.append(beside(defense_name(defense), cell.first.label, rebuilt.drawn(every, alt)))
     if original is None:
         return None
     return section(f"What that looks like: {where_text(place)}", original, drawn)

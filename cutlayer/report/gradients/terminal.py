@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cutlayer.data.modality import IMAGE, TABLE, TOKENS
 from cutlayer.records.gradients import UpdateRecord
 from cutlayer.report.gradients.groups import Cell, group, where_text
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
@@ -21,8 +22,10 @@ def text(records: Sequence[UpdateRecord]) -> str:
     parts = []
     for study in group(records):
         head = ["UPDATE", "DEFENSE", "WORST ATTACK", "GAIN", "PSNR", "SSIM", "> 25 DB", "IDENTIFIED", "LABELS"]
-        if any(r.own is not None and "features" in r.own.metrics for r in study.records):
-            head[5:7] = ["COLUMNS", "ROWS"]
+        if (found := study.kind) != IMAGE.name:
+            head[5:7] = ["COLUMNS", "ROWS"] if found == TABLE.name else ["TOKENS", "SENTENCES"]
+        if found == TOKENS:
+            head[4] = "ROUGE-L"
         rows = [
             [where_text(place), defense_name(defense), worst.first.label, *_figures(worst)]
             for place in study.places
@@ -67,11 +70,14 @@ def _published(cell: Cell) -> str:
 
 
 def _figures(cell: Cell) -> list[str]:
-    """Gain, PSNR, SSIM and the share above 25 dB, or of a table the shares of columns and rows; identified, labels."""
-    gain, table = cell.gain, cell.metric("features") is not None
+    """Gain, PSNR, SSIM and the share above 25 dB, or what rows and sentences have in their places; then the rest."""
+    gain = cell.gain
     found = [LEAKAGE_GAIN.value(gain.value) if gain else DASH]
-    named = [("psnr", scale("psnr")), ("features", SHARE), ("exact rows", SHARE)] if table else []
-    named = named or [("psnr", scale("psnr")), ("ssim", scale("ssim")), ("rebuilt", SHARE)]
+    named = {
+        IMAGE.name: [("psnr", scale("psnr")), ("ssim", scale("ssim")), ("rebuilt", SHARE)],
+        TABLE.name: [("psnr", scale("psnr")), ("features", SHARE), ("exact rows", SHARE)],
+        TOKENS: [("rouge-l", scale("rouge-l")), ("token-accuracy", SHARE), ("exact", SHARE)],
+    }[cell.kind]
     for name, words in (*named, ("identification", SHARE), ("labels", SHARE)):
         value = cell.metric(name)
         exact = value is not None and not value.n and value.infinite

@@ -11,14 +11,17 @@ from torch import nn
 from cutlayer.attacks.gradients.base import UpdateAttack, checked
 from cutlayer.attacks.gradients.client import observed
 from cutlayer.attacks.gradients.view import Observation, UpdateView
+from cutlayer.data.modality import TABLE
+from cutlayer.data.modality import tokens as token_modality
 from cutlayer.data.splits import Dataset
 from cutlayer.defenses.updates.none import Unprotected
 from cutlayer.errors import ConfigError, DataError, WithheldError
-from cutlayer.nets.transformer import Transformer
+from cutlayer.models.text_transformer import text_gpt
 from cutlayer.registry import UPDATE_ATTACKS
-from cutlayer.spec import TensorSpec, image_spec
+from cutlayer.spec import TensorSpec, image_spec, token_spec
 
 INPUT = image_spec(1, 8, 8)
+MODALITIES = {"table": TABLE, "tokens": token_modality(20)}
 
 
 class Row(NamedTuple):
@@ -63,12 +66,14 @@ ROWS = [
     Row("idlg", {"iterations": 2}, samples=(1, 1)),
     Row("imprint", {}),
     Row("inverting-gradients", {"iterations": 4}),
+    Row("lamp", {"iterations": 3, "candidates": 2, "every": 1, "orders": 3, "language_epochs": 1}, of="tokens"),
     Row("lti", {"n": 16, "width": 8, "epochs": 2}),
     Row("matching", {"iterations": 4}),
     Row("mean", {}),
     Row("ratio", {}),
     Row("rgcir", {"iterations": 4, "denoise": 1}),
     Row("spear", {}),
+    Row("tag", {"iterations": 3}, of="tokens"),
     Row("tableak", {"iterations": 4, "restarts": 3}, of="table"),
     Row("through-hypernetwork", {"attack": "mean"}),
 ]
@@ -96,7 +101,7 @@ def victims(victim) -> dict[str, Victim]:
     rng, labels = np.random.default_rng(0), (np.arange(24) % 4).astype(np.int64)
     words = np.eye(3, dtype=np.float32)[rng.integers(3, size=24)]
     rows = np.concatenate([rng.random((24, 2), np.float32), words], 1)
-    tokens = rng.integers(20, size=(24, 3)).astype(np.float32)
+    tokens = rng.integers(1, 20, size=(24, 3))
     found = {"image": victim}
     for of, inputs, spec, model in (
         (
@@ -105,9 +110,9 @@ def victims(victim) -> dict[str, Victim]:
             TensorSpec((5,), "float32", 0.0, 1.0),
             nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 4)),
         ),
-        ("tokens", tokens, TensorSpec((3,), "int64", 0, 19), Transformer(20, 3, 4, width=32, heads=4)),
+        ("tokens", tokens, token_spec(3, 20), text_gpt(token_spec(3, 20), 4)),
     ):
-        view = UpdateView(input=spec, classes=4, auxiliary=Dataset(inputs[8:], labels[8:]))
+        view = UpdateView(input=spec, classes=4, auxiliary=Dataset(inputs[8:], labels[8:], MODALITIES[of]))
         found[of] = Victim(model, torch.from_numpy(inputs[:8]), torch.from_numpy(labels[:8]), view)
     return found
 
@@ -147,7 +152,7 @@ def test_it_answers_with_inputs_of_the_right_form_and_range_and_leaves_the_model
     assert [len(r.inputs) for r in found] == [*row.samples]
     for r in found:
         assert r.inputs.shape[1:] == view.input.shape
-        assert r.inputs.dtype == torch.float32
+        assert r.inputs.dtype == getattr(torch, view.input.dtype)
         assert r.inputs.min() >= view.input.low
         assert r.inputs.max() <= view.input.high
         assert r.labels is None or r.labels.shape == (len(r.inputs),)
