@@ -3,13 +3,13 @@
     .venv/bin/python benchmarks/text.py all-MiniLM-L6-v2
 
 The argument is a folder as Hugging Face lays it out, with `config.json`, `model.safetensors` and `tokenizer.json`. The
-sentences are those of the data set ``documentation``. Of the encoder's own weights nothing is trained; a linear layer
-behind its vectors says which package a sentence is of. The device's half runs in a process of its own, the server's in
-another one, over both transports; the attackers have a fifth of the sentences, and read what arrived of others.
+sentences are those of the data set ``documentation``. Nothing is trained: the server answers with the vector of a
+sentence. The device's half runs in a process of its own, the server's in another one, over both transports; the
+attackers have a fifth of the sentences, and read what arrived of others.
 
 The first table is about each layer without a defense, the second about noise after one layer. Strengths are in standard
-deviations of what is sent. The cosine compares the sentence vectors that the server computes from what arrives with
-those of the whole model; here that is computed in one process, by the device's own pipeline and the server's half.
+deviations of what is sent. The cosine is that of the record of a run: between the vectors that the server answers and
+those of the whole model; beside it stands how often the nearest other sentence stays the same.
 """
 
 import argparse
@@ -22,23 +22,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cutlayer.attacks.answers.objective import seen_by_last_layer
 from cutlayer.data.load import load
-from cutlayer.defenses.base import deployed
 from cutlayer.experiment.plan import parse
 from cutlayer.experiment.run import run_all
 from cutlayer.models.text_folder import tokenizer_of
-from cutlayer.privacy.view import wire
-from cutlayer.records.run import AttackRecord, Result
+from cutlayer.records.run import AttackRecord, Estimate, Result
 from cutlayer.report.kit.columns import columns
-from cutlayer.split_folder import SplitFolder, open_split
+from cutlayer.split_folder import open_split
 
 LAYERS = 6
 STRENGTHS, RELEASES = (0.5, 1.0, 2.0), (1, 4, 16)
 READERS = ("token-ridge", "nearest-activation")
 FLOORS = ("token-frequency", "permuted-pairs")
 SENTENCES = 200
-"""Sentences whose vectors are compared."""
+"""Sentences that tell the standard deviation of what is sent."""
 Ids = NDArray[np.int64]
 
 
@@ -56,7 +53,7 @@ def plan(model: str, cut: str, options: argparse.Namespace, sigma: float = 0.0) 
         "data": "documentation",
         "model": model,
         "cut": cut,
-        "training": {"epochs": 20},
+        "training": {"epochs": 0},
         "measure": {"count": options.requests, "private": options.private},
         "deployment": [{"transport": transport, "head": "onnx"} for transport in ("zmq", "grpc")[: 1 if sigma else 2]],
         "defense": [noise if sigma else {"name": "none"}],
@@ -70,12 +67,10 @@ class Row:
 
     Attributes:
         result: Its record.
-        cosine: Mean cosine of sentence vectors, behind the defense and of the whole model.
         deviation: Standard deviation of what is sent, around the mean of each number.
     """
 
     result: Result
-    cosine: float
     deviation: float
 
     def by(self, attack: str, n_releases: int = 1) -> AttackRecord:
@@ -93,35 +88,24 @@ class Row:
 
 
 def row(model: str, cut: str, options: argparse.Namespace, ids: Ids, sigma: float = 0.0) -> Row:
-    """Run one plan, or take what is there of it, and compare vectors."""
+    """Run one plan, or take what is there of it."""
     experiments = parse(plan(model, cut, options, sigma))
     [result] = run_all(experiments, options.out, resume=True, data_root=None, say=print)
     split = open_split(options.out / result.id / "split")
     sent = split.halves().head(torch.from_numpy(ids)).detach()
     deviation = sent[sent.ne(0).any(2)].std(0).square().mean().sqrt().item()
-    return Row(result, cosine(split, ids), deviation)
-
-
-def cosine(split: SplitFolder, ids: Ids) -> float:
-    """The mean cosine between the vectors of sentences behind the defense and without it."""
-    halves, manifest = split.halves(), split.manifest
-    arrived = wire(split.head(), deployed(split), "raw", [0, 2], manifest.length)(ids)
-    with torch.inference_mode(), seen_by_last_layer(halves.tail) as seen:
-        halves.tail(torch.from_numpy(arrived))
-        halves.tail(halves.head(torch.from_numpy(ids)))
-    behind, whole = seen
-    return float(torch.nn.functional.cosine_similarity(behind, whole).mean())
+    return Row(result, deviation)
 
 
 def undefended(rows: Mapping[int, Row]) -> str:
     """The table of the layers."""
-    head = ["LAYER", "TOKENS READ", "BY", "SENTENCES", *map(str.upper, FLOORS), "ATTACK", "ACCURACY", "SENT"]
+    head = ["LAYER", "TOKENS READ", "BY", "SENTENCES", *map(str.upper, FLOORS), "ATTACK", "SENT"]
     stages = ["HEAD", "NETWORK", "TAIL", "REQUEST"]
     lines = []
     for layer, row in rows.items():
         worst = row.worst()
         cells = [share(worst), worst.attack, share(worst, "exact"), *(share(row.by(name)) for name in FLOORS)]
-        cells += [f"{worst.fit_s + worst.invert_s:.1f} s", f"{row.result.utility.accuracy.value:.1%}"]
+        cells += [f"{worst.fit_s + worst.invert_s:.1f} s"]
         first = row.result.cost[0]
         cells += [f"{(first.sent_bytes or 0) / 1000:.1f} kB"]
         for stage in stages:
@@ -134,10 +118,12 @@ def undefended(rows: Mapping[int, Row]) -> str:
 def defended(layer: int, rows: Sequence[tuple[float, Row]]) -> str:
     """The table of the strengths of noise after one layer."""
     counts = ["1 RELEASE", *map(str, RELEASES[1:])]
-    head = ["LAYER", "SD", "COSINE", "ACCURACY", *(f"READ FROM {n}" for n in counts), "ATTACK"]
+    head = ["LAYER", "SD", "COSINE", "SAME NEAREST", *(f"READ FROM {n}" for n in counts), "ATTACK"]
     lines = []
     for strength, row in rows:
-        cells = [str(layer), f"{strength:g}", f"{row.cosine:.2f}", f"{row.result.utility.accuracy.value:.1%}"]
+        of = row.result.utility
+        cells = [str(layer), f"{strength:g}", interval(of.figure)]
+        cells.append("-" if of.vectors is None or of.vectors.same_nearest is None else percent(of.vectors.same_nearest))
         worst = [row.worst(n) for n in RELEASES if strength or n == 1]
         cells += [*map(share, worst), *["-"] * (len(RELEASES) - len(worst))]
         lines.append([*cells, f"{max(one.fit_s + one.invert_s for one in worst):.1f} s"])
@@ -146,8 +132,17 @@ def defended(layer: int, rows: Sequence[tuple[float, Row]]) -> str:
 
 def share(record: AttackRecord, metric: str = "token-accuracy") -> str:
     """A metric with its interval, in percent."""
-    found = record.metrics[metric]
+    return percent(record.metrics[metric])
+
+
+def percent(found: Estimate) -> str:
+    """A share with its interval, in percent."""
     return f"{found.value:.1%} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+
+
+def interval(found: Estimate) -> str:
+    """A cosine with its interval."""
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def main() -> None:

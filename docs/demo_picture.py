@@ -29,7 +29,7 @@ def draw(runs: Path, out: Path) -> None:
         if worst is None or (rebuilt := rebuilt_by(run, worst.label, worst.deployment)) is None:
             continue
         leaked = f"{LEAKAGE_GAIN.value(setting.leakage.value)} leaked to {worst.label}"
-        columns.append((setting.label, leaked, f"accuracy {ACCURACY.value(setting.accuracy.value)}", rebuilt))
+        columns.append((setting.label, leaked, f"accuracy {ACCURACY.value(setting.usefulness.value)}", rebuilt))
     step = SIDE + GAP
     sheet = Image.new("RGB", (len(columns) * step - GAP, CAPTION + len(columns[0][3]) * step - GAP), PAPER)
     canvas, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(18), ImageFont.load_default(14)

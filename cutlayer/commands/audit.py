@@ -133,13 +133,15 @@ def _read_head(
 def _text(record: AuditRecord) -> str:
     """The verdict, the attacks, the ceiling, what was not tried and the flags; at most 120 columns."""
     from cutlayer.records.run import PIXELS
+    from cutlayer.report.audit.useful import useful
     from cutlayer.report.audit.verdict import no_ceiling
     from cutlayer.report.kit.columns import WIDTH, columns, wrap
     from cutlayer.report.kit.kinds import kind_of
-    from cutlayer.report.kit.wording import ACCURACY, DASH, IDENTIFIED, LEAKAGE_GAIN, access_name, ceiling_assumes
+    from cutlayer.report.kit.wording import DASH, IDENTIFIED, LEAKAGE_GAIN, access_name, ceiling_assumes
     from cutlayer.report.runs.ceilings import both, gone
 
-    accuracy = ACCURACY.value(record.accuracy.value) if record.accuracy else f"not measured. {record.accuracy_says}"
+    name, value, about = useful(record)
+    kept = f"{value} {about}" if record.vectors else value or f"not measured. {about}"
     gains = {row.label: LEAKAGE_GAIN.value(row.leakage_gain.value) for row in record.attacks}
     rows = [
         [
@@ -149,7 +151,7 @@ def _text(record: AuditRecord) -> str:
         ]
         for found in record.identification
     ]  # fmt: skip
-    lines = [wrap(record.verdict), "", wrap(f"Defense: {record.defense}. Accuracy: {accuracy}"), ""]
+    lines = [wrap(record.verdict), "", wrap(f"Defense: {record.defense}. {name}: {kept}"), ""]
     head = ["ATTACK", "ACCESS", "RELEASES", "LEAKAGE", "IDENTIFIED", "HOW"]
     lines.append(columns(head, rows, left=(0, 1, 5), width=WIDTH, rule=True))
     lines += [wrap(f"{attack.label} failed: {attack.reason}", indent="  ") for attack in record.failed]

@@ -7,6 +7,7 @@ same attacks are scored on data of the kind.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 import time
@@ -27,7 +28,7 @@ from cutlayer.data.overlap import check_apart
 from cutlayer.data.splits import Splits
 from cutlayer.defenses.base import Defense, deployed
 from cutlayer.edge.pipeline import Pipeline
-from cutlayer.errors import ConfigError
+from cutlayer.errors import ConfigError, SplitError
 from cutlayer.experiment import adversary, flags
 from cutlayer.experiment.adversary import SHOWN, Achieved, AttackError, Rebuilt, ViewFor, failing
 from cutlayer.experiment.affordable import LISTED, REHEARSED_S, Purse, Subject, afforded, ladder, on_what_ran
@@ -37,8 +38,11 @@ from cutlayer.experiment.recorded import Seen, read_tap, read_truth
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.identity import environment
 from cutlayer.metrics.interval import proportion
+from cutlayer.metrics.vectors import vectors
+from cutlayer.models.hugging_face import gives_vectors
 from cutlayer.models.kept import Say
 from cutlayer.models.manifest import MANIFEST, sha256, tail_name
+from cutlayer.own import in_folder
 from cutlayer.privacy.ceiling import ceiling
 from cutlayer.privacy.identification import candidates
 from cutlayer.privacy.releases import MOST_BYTES, Releases
@@ -56,7 +60,7 @@ from cutlayer.records.audit import (
     checked,
 )
 from cutlayer.records.condition import Condition
-from cutlayer.records.run import Ceiling, Estimate, FailedAttack
+from cutlayer.records.run import Ceiling, Estimate, FailedAttack, Vectors
 from cutlayer.registry import ATTACKS
 from cutlayer.report.audit.verdict import verdict
 from cutlayer.split_folder import Half, SplitFolder
@@ -182,7 +186,7 @@ def audit(
         played = _Play(found, view_for, Path(work), say)
         bound = _play_all(played, subject, purse, head, seed)
         rebuilt = played.rebuilt()
-    accuracy, why = _accuracy(split, defense, head, held, found.codec, seed)
+    accuracy, near, why = _useful(split, defense, head, held, found.codec, seed)
     facts = dict(defense.facts(head(held.auxiliary.inputs[:FACTS_FROM])))
     scored, shown = rebuilt
     facts_of_tap = found.tap and replace(found.tap, rebuilt=tuple(label for _, label in shown))
@@ -199,7 +203,7 @@ def audit(
         ceiling=bound, flags=raised, conditions=(), budget_s=budget_s, spent_s=0.0, verdict="",
         hashes=_hashes(split, tap, data, held, found), notes=found.notes,
         env=environment(edge=torch.get_num_threads(), cloud=torch.get_num_threads()),
-        modality=found.truth.modality.name,
+        modality=found.truth.modality.name, vectors=near,
     )  # fmt: skip
     judged = tuple(checked(condition, record) for condition in conditions)
     record = replace(record, verdict=verdict(record), conditions=judged, spent_s=purse.spent_s)
@@ -369,14 +373,15 @@ def _access(subject: Subject) -> str:
     return f"White-box access was not possible. {subject.without_halves} Black-box attacks and a watch list could run."
 
 
-def _accuracy(
+def _useful(
     split: SplitFolder, defense: Defense, head: Half, held: Splits, codec: str, seed: int
-) -> tuple[Estimate | None, str]:
-    """Right answers of the tail on what is sent; or None, and why that cannot be measured."""
+) -> tuple[Estimate | None, Vectors | None, str]:
+    """Right answers of the tail on what is sent, or how near its vectors stay; and why neither can be measured."""
     if not split.has_tail:
-        return None, "There is no tail."
-    if split.manifest.classes != len(held.classes):
-        return None, "The classes of the data are others than the model's."
+        return None, None, "There is no tail."
+    of_vectors = _of_vectors(split)
+    if split.manifest.classes != len(held.classes) and not of_vectors:
+        return None, None, "The classes of the data are others than the model's."
     test = held.test.take(TESTS)
     draws, tail = [seed, *b"accuracy"], split.tail()
     if defense.mends:
@@ -384,7 +389,18 @@ def _accuracy(
         answers = device.answers(tail, test.inputs, np.random.default_rng(draws))
     else:
         answers = tail(wire(head, defense, codec, draws, split.manifest.length)(test.inputs))
-    return proportion(int((answers.argmax(axis=1) == test.labels).sum()), len(test)), ""
+    if of_vectors:
+        return None, vectors(answers, tail(head(test.inputs)), seed), ""
+    return proportion(int((answers.argmax(axis=1) == test.labels).sum()), len(test)), None, ""
+
+
+def _of_vectors(split: SplitFolder) -> bool:
+    """Whether the split is of a language model in a folder that answers with vectors."""
+    if not (in_folder(split.manifest.model) and split.has_halves):
+        return False
+    with contextlib.suppress(ConfigError, SplitError):  # the folder of the model may lie elsewhere
+        return gives_vectors(split.halves().tail)
+    return False
 
 
 def _hashes(

@@ -33,6 +33,7 @@ from cutlayer.records.run import (
     IdentificationRecord,
     Spectrum,
     Utility,
+    Vectors,
 )
 from cutlayer.registry import ATTACKS, CODECS, DEFENSES, defense_names
 from cutlayer.report.kit.kinds import Kind, kind_of
@@ -44,6 +45,9 @@ INVERTIBLE_GAIN = 0.5
 
 NEAR_CHANCE = 0.1
 """Share of the way from guessing to no error that a victim's model must have come, or its cut is that of no model."""
+
+SAME_VECTORS = 0.02
+"""How near to 1 the mean cosine of two different inputs is where a model tells nothing apart."""
 
 SURE = 0.998
 """Confidence of the interval whose lower end is above the ceiling before an identification rate counts as above it."""
@@ -91,18 +95,40 @@ def unfit(utility: Utility, labels: NDArray[np.int64], samples: str) -> Flags:
     Chance is what the most frequent class alone reaches as an answer; `labels` are those of the test
     inputs, which are called `samples`.
     """
+    if utility.vectors is not None:
+        yield from _unfit_vectors(utility.vectors, samples)
+        return
     chance = np.bincount(labels).max() / len(labels)
     for name, subject, accuracy in (
         ("victim-near-chance", "The model without a defense", utility.baseline),
         ("defended-near-chance", "The model with the defense", utility.accuracy),
     ):
-        if accuracy.low < chance + NEAR_CHANCE * (1 - chance):
+        if accuracy is not None and accuracy.low < chance + NEAR_CHANCE * (1 - chance):
             yield Flag(
                 name,
                 f"{subject} answers {accuracy.value:.1%} of {accuracy.n:,} test {samples} rightly, and always the same "
                 f"answer would do so for {chance:.1%}: what leaks of such a model says little about one that works.",
             )
             return
+
+
+def _unfit_vectors(vectors: Vectors, samples: str) -> Flags:
+    """A model whose vectors tell nothing apart, or a defense behind which a vector might be that of another input."""
+    near, apart = vectors.cosine, vectors.apart
+    if apart > 1 - SAME_VECTORS:
+        yield Flag(
+            "victim-near-chance",
+            f"The model without a defense gives nearly the same vector for any two test {samples} (mean cosine "
+            f"{apart:.3f}): what leaks of such a model says little about one that works, and a cosine near 1 is no "
+            "sign that its answers stay of use.",
+        )
+    elif near.low < apart + NEAR_CHANCE * (1 - apart):
+        yield Flag(
+            "defended-near-chance",
+            f"With the defense, the vectors of {near.n:,} test {samples} have a mean cosine of {near.value:.3f} to "
+            f"their own without it, and those of two different ones have {apart:.3f}: what leaks of such a model says "
+            "little about one that works.",
+        )
 
 
 def _no_watch_list(found: Sequence[IdentificationRecord]) -> Flags:

@@ -51,12 +51,12 @@ class Observed:
         return {k: v[test] for k, v in self.record.items() if k.endswith(("_ns", "_bytes")) and v.shape == test.shape}
 
     @property
-    def answers(self) -> NDArray[np.int64]:
-        """The class that was answered for each test image, in their order."""
+    def answers(self) -> NDArray[np.generic]:
+        """What was answered for each test input, in their order, ``(N, numbers)``."""
         test = self.record["part"] == 0
         order = np.argsort(self.record["image"][test], kind="stable")
-        classes: NDArray[np.int64] = self.record["logits"][test].argmax(axis=1)[order].astype(np.int64)
-        return classes
+        answers: NDArray[np.generic] = self.record["logits"][test][order]
+        return answers
 
 
 def measure(

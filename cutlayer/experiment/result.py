@@ -1,11 +1,10 @@
 """The record of a finished experiment, from its observations and scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cutlayer.attacks.view import Access
 from cutlayer.data.splits import Splits
@@ -16,7 +15,7 @@ from cutlayer.experiment.flags import failures, flags, unfit
 from cutlayer.experiment.measure import Observed
 from cutlayer.experiment.spec import Experiment
 from cutlayer.experiment.turns import added
-from cutlayer.metrics.interval import paired_change, proportion
+from cutlayer.experiment.usefulness import Answers
 from cutlayer.models.manifest import Manifest
 from cutlayer.percentiles import percentiles
 from cutlayer.privacy.identification import CANDIDATES
@@ -31,32 +30,11 @@ from cutlayer.records.run import (
     Published,
     Result,
     Spectrum,
-    Utility,
     Words,
 )
 from cutlayer.registry import ATTACKS, CODECS, DATASETS, DEFENSES, METRICS, MODELS
 from cutlayer.trace import STAGES, Columns
 from cutlayer.wire.codecs.packed import rewritten
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The classes of the test images, ``(N,)`` each.
-
-    Attributes:
-        labels: The true ones.
-        undefended: Those that the model without the defense answers.
-        served: Those that each deployment answered, by its label.
-    """
-
-    labels: NDArray[np.int64]
-    undefended: NDArray[np.int64]
-    served: dict[str, NDArray[np.int64]]
-
-    def arrays(self) -> dict[str, NDArray[np.int64]]:
-        """The arrays by their names in `answers.npz`."""
-        served = {f"served/{deployment}": classes for deployment, classes in self.served.items()}
-        return {"labels": self.labels, "undefended": self.undefended, **served}
 
 
 def result(
@@ -80,15 +58,7 @@ def result(
     `manifest` is that of the split folder that was served, `defense` is as deployed, and `facts` are what it states of
     itself. `turns` are the times of the deployments that took turns with the undefended model, by their labels.
     """
-    right, undefended = (
-        classes == answers.labels for classes in (next(iter(answers.served.values())), answers.undefended)
-    )
-    utility = Utility(
-        accuracy=proportion(int(right.sum()), len(right)),
-        baseline=proportion(int(undefended.sum()), len(undefended)),
-        change=paired_change(undefended, right),
-        further_epochs=defense.further_epochs,
-    )
+    utility = answers.utility(defense.further_epochs, experiment.seed)
     return Result(
         schema=SCHEMA,
         id=experiment.id,
@@ -188,7 +158,8 @@ def published(attack: AttackRecord, experiment: Experiment) -> Published | None:
 
 def summary(result: Result) -> str:
     """One line of progress."""
-    line = f"accuracy {result.utility.accuracy.value:.1%}"
+    utility = result.utility
+    line = f"cosine {utility.figure.value:.3f}" if utility.vectors else f"accuracy {utility.figure.value:.1%}"
     if worst := result.worst_case:
         line += f"; leaks most to {worst.label}, gain {worst.leakage_gain.value:.2f}"
     if found := result.identified:

@@ -22,9 +22,10 @@ from cutlayer.experiment.judge import judge
 from cutlayer.experiment.measure import measure
 from cutlayer.experiment.plan import naming, toml
 from cutlayer.experiment.probing import check_probes, probe_all, under_trained
-from cutlayer.experiment.result import Answers, result, summary
+from cutlayer.experiment.result import result, summary
 from cutlayer.experiment.spec import Experiment, Measure
 from cutlayer.experiment.turns import take_turns
+from cutlayer.experiment.usefulness import answers_of, answers_vectors, check_useful
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.machine.files import check_writable
 from cutlayer.machine.identity import environment
@@ -203,7 +204,7 @@ def check(experiment: Experiment, data: Splits) -> None:
     adversary.check_granted(experiment.attacks, granted, vantage, experiment.measure.servers)
     adversary.check_rebuild(experiment.attacks, data)
     victim.check_defense(experiment, data)
-    victim.check_judged(experiment, data)
+    check_useful(experiment, data)
     victim.check_cut(experiment, data)
     other = experiment.measure.auxiliary_data
     check_probes(experiment.probes, victim.shown(experiment, data), granted, vantage, other)
@@ -244,7 +245,7 @@ def run(
     opened = open_split(folder / "split")
     split, defense = opened.halves(), deployed(opened)
     baseline = victim.further(experiment, model, data, defense.further_epochs, runs, say)
-    undefended_answers = training.predictions(baseline, test)
+    undefended_answers = training.outputs(baseline, test.inputs)
     ends["harden"] = time.perf_counter()
 
     attacks = adversary.attacks(experiment.attacks, defense)
@@ -287,7 +288,8 @@ def run(
     ends["predict"] = time.perf_counter()
     seconds = {part: end - start for (_, start), (part, end) in pairwise(ends.items())}
     served = {entry.deployment.label: entry.answers for entry in observed}
-    answers = Answers(test.labels, undefended_answers, served)
+    as_they_are = answers_vectors(experiment, model)
+    answers = answers_of(test.labels, undefended_answers, served, vectors=as_they_are)
     record = result(
         experiment, opened.manifest, data, defense, passed, bound, predicted, facts, answers, observed, turns, achieved,
         [*failed, *unprobed], seconds,

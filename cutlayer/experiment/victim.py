@@ -88,25 +88,6 @@ def check_cut(experiment: Experiment, data: Splits) -> None:
         raise SplitError(f"{MODELS.label(experiment.model)} on {DATASETS.label(experiment.data)}: {error}") from error
 
 
-def check_judged(experiment: Experiment, data: Splits) -> None:
-    """Raise `ConfigError` when no answer of the model is right or wrong, such as the vector of a sentence."""
-    if not in_folder(experiment.model):
-        return
-    name = MODELS.label(experiment.model)
-    if not (data.classes or experiment.training.epochs):
-        raise ConfigError(
-            f"The accuracy of {name} on {data.name} cannot be measured, for its {data.modality.one[1]} have no labels: "
-            "give each one a label, or cut the model with `cutlayer split`, which measures none."
-        )
-    answers = zoo.n_classes(build(experiment, data), data.input)
-    if answers != len(data.classes):
-        raise ConfigError(
-            f"{name} answers with {answers:,} numbers, and not with the {len(data.classes)} classes of {data.name}, so "
-            "that no answer is right or wrong: state training.epochs, which train a classifier of the vectors, or cut "
-            "the model with `cutlayer split`, which measures no accuracy of vectors."
-        )
-
-
 def check_defense(experiment: Experiment, data: Splits) -> None:
     """Raise `ConfigError` when the defense does not protect the kind of inputs that the data hold."""
     check_kind(defense_from({"name": experiment.defense.name, **experiment.defense.options}), data.modality)

@@ -141,6 +141,15 @@ def hugging_face(place: str) -> Callable[..., nn.Module]:
     return make
 
 
+SCORES = ("classifier", "next")
+"""The last layer of a model that scores classes or the next token, one of these."""
+
+
+def gives_vectors(model: nn.Module) -> bool:
+    """Whether a model of a folder, or its second half, answers with vectors, and not with scores."""
+    return not any(name in SCORES for name, _ in model.named_children())
+
+
 def _made(folder: TextFolder, input: TensorSpec, classes: int | None) -> nn.Module:
     """The model, with the weights of the folder, for sequences of at most the length of the input."""
     shape, tokenizer = folder.shape, folder.tokenizer

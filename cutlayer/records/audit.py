@@ -10,7 +10,7 @@ from typing import Any
 from cutlayer.errors import ConfigError, near
 from cutlayer.records import condition as grammar
 from cutlayer.records.condition import Condition
-from cutlayer.records.expectation import ACCURACY, IDENTIFIED, LEAKAGE
+from cutlayer.records.expectation import ACCURACY, COSINE, IDENTIFIED, LEAKAGE, SAME_NEAREST
 from cutlayer.records.run import (
     LEAST_CANDIDATES,
     AttackRecord,
@@ -19,6 +19,7 @@ from cutlayer.records.run import (
     FailedAttack,
     Flag,
     IdentificationRecord,
+    Vectors,
     most_identified,
 )
 from cutlayer.registry import METRICS, STANDARD_METRICS
@@ -110,8 +111,9 @@ class AuditRecord:
         auxiliary: Inputs that the attackers held.
         scored_on: `SIMULATED` or `RECORDED`.
         tap: The tap; None without one.
-        accuracy: Right answers on what is sent; None where that cannot be measured.
+        accuracy: Right answers on what is sent; None where that cannot be measured, or the answers are vectors.
         accuracy_says: Why not; empty where it was.
+        vectors: Where the answers are vectors, how near those on what is sent stay to those without the defense.
         attacks: Every attack that was scored.
         identification: How often each of them, and a watch list, picks an input from the candidates.
         failed: The attacks that failed.
@@ -162,6 +164,7 @@ class AuditRecord:
     env: dict[str, Any]
     notes: tuple[str, ...] = ()
     modality: str = "image"
+    vectors: Vectors | None = None
 
     def within(self, access: str) -> tuple[list[AttackRecord], list[IdentificationRecord]]:
         """The records of whoever has an access: those of attacks that need no more."""
@@ -187,11 +190,12 @@ def parse(text: str) -> Condition:
         ConfigError: It is no condition, or names an unknown figure.
     """
     condition = grammar.parse(text, ("", "%", "dB"), "'leakage > 0.5', 'identified >= 10%' or 'psnr > 20dB'")
-    known = [ACCURACY, CEILING, f"{CEILING}.{IDENTIFIED}", *STANDARD_METRICS]
+    known = [ACCURACY, COSINE, SAME_NEAREST, CEILING, f"{CEILING}.{IDENTIFIED}", *STANDARD_METRICS]
     known += [f"{name}{suffix}" for name in (LEAKAGE, IDENTIFIED) for suffix in ("", *map(_suffix, ACCESSES))]
     if condition.metric not in known:
         raise ConfigError(f"--fail-if names the figure {condition.metric!r:.80}; {near(condition.metric, known)}")
     unit = METRICS.load(condition.metric).unit if condition.metric in STANDARD_METRICS else "%"
+    unit = "" if condition.metric == COSINE else unit
     if condition.unit and condition.unit != unit:
         raise ConfigError(
             f"{condition.metric} is {f'in {unit}' if unit else 'without a unit'}; {condition.text!r} has another unit."
@@ -225,9 +229,12 @@ def figures(record: AuditRecord) -> dict[str, float | None]:
     1 where there is no ceiling, for then nothing bounds what others reach.
     """
     worst, bound = record.worst(), record.ceiling
+    nearest = record.vectors.same_nearest if record.vectors else None
     at = bound.over(record.n_releases)
     found: dict[str, float | None] = {
         ACCURACY: record.accuracy.value if record.accuracy else None,
+        COSINE: record.vectors.cosine.value if record.vectors else None,
+        SAME_NEAREST: nearest.value if nearest else None,
         CEILING: at.leakage_gain.high if at else 1.0,
         f"{CEILING}.{IDENTIFIED}": at.identified.high if at else 1.0,
     }

@@ -119,17 +119,18 @@ def _all(runs: Path, say: Callable[[str], None]) -> Iterator[Row]:
 
 
 def of_run(result: Result, env: Mapping[str, Any]) -> Iterator[Row]:
-    """The rows of a run: accuracy, attacks, identification, probes, and what its requests cost."""
+    """The rows of a run: accuracy or cosine, attacks, identification, probes, and what its requests cost."""
     options = {key: value for key, value in result.defense.items() if key != "name"}
     base = Row(
         kind="run", id=result.id, name=result.name, commit=_commit(env), data=result.data, model=result.model,
         cut=result.cut, seed=result.seed, defense=str(result.defense.get("name", "")),
         defense_label=result.defense_label, defense_options=json.dumps(options, sort_keys=True), codec=result.codec,
     )  # fmt: skip
-    utility = {"accuracy": result.utility.accuracy, "accuracy without defense": result.utility.baseline}
-    if result.utility.change is not None:
-        utility["change of accuracy"] = result.utility.change
-    yield from _figures(base, utility)
+    of = result.utility
+    stated = {"accuracy": of.accuracy, "accuracy without defense": of.baseline, "change of accuracy": of.change}
+    if of.vectors:
+        stated = {"cosine": of.vectors.cosine, "same-nearest": of.vectors.same_nearest}
+    yield from _figures(base, {metric: entry for metric, entry in stated.items() if entry is not None})
     places = {cost.deployment: replace(base, **_place(cost)) for cost in result.cost}
     for attack in result.privacy:
         found = {"leakage_gain": attack.leakage_gain, **attack.metrics}

@@ -2,7 +2,8 @@
 
 `rows` has one row for each experiment, deployment and attack, with a column for each of four metrics. `metrics` has one
 for every metric and every way to identify an input, and one, `identified`, for the attack of the run that identifies
-most of them.
+most of them. Where answers are vectors, the accuracy is null, and `metrics` has rows without an attack for ``cosine``
+and ``same-nearest``.
 """
 
 from __future__ import annotations
@@ -38,9 +39,14 @@ def put(database: sqlite3.Connection, result: Result) -> None:
             result.id, result.name, result.data, result.model, result.cut, result.defense_label,
             where.transport, where.head, result.seed, attack.label, attack.n,
             *(score and score.value for score in columns), attack.leakage_gain.value,
-            result.utility.accuracy.value, where.end_to_end.get("p50"), where.message_bytes,
+            result.utility.accuracy and result.utility.accuracy.value, where.end_to_end.get("p50"), where.message_bytes,
         ))  # fmt: skip
         _put_metrics(database, (result.id, where.transport, where.head, attack.label), scores)
+    if (vectors := result.utility.vectors) and result.cost:
+        # The answers of the first deployment are those that count.
+        nearest = {"same-nearest": vectors.same_nearest} if vectors.same_nearest else {}
+        key = (result.id, result.cost[0].transport, result.cost[0].head, "")
+        _put_metrics(database, key, {"cosine": vectors.cosine} | nearest)
     for found in (found for found in result.identification if found.deployment in cost):
         where = cost[found.deployment]
         shares = {f"identified, {found.how}": found.top_1, f"among the first ten, {found.how}": found.top_10}

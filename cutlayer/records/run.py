@@ -37,22 +37,53 @@ class Estimate:
     infinite: int = field(default=0, kw_only=True)
 
 
-@dataclass(frozen=True)
-class Utility:
-    """Accuracy on the test images.
+@dataclass(frozen=True, kw_only=True)
+class Vectors:
+    """How near the vectors that a server answers behind a defense stay to those of the whole model without one.
 
     Attributes:
-        accuracy: With the defense.
-        baseline: Without any, of the same model after `further_epochs` more.
-        change: The first less the second, image by image; None in records of the first version.
-        further_epochs: Passes over the training part in which the defense trained the model, or its tail. The baseline
-            got as many.
+        cosine: Mean cosine between the two vectors of a test input.
+        same_nearest: Share of the test inputs whose nearest other test input, by cosine, stays the same; None for one
+            input alone.
+        apart: Mean cosine between the vectors of two different test inputs without a defense: what a cosine has to be
+            compared with.
     """
 
-    accuracy: Estimate
-    baseline: Estimate
+    cosine: Estimate
+    same_nearest: Estimate | None
+    apart: float
+
+
+@dataclass(frozen=True)
+class Utility:
+    """How useful the answers to test inputs are: how many are right, or how near vectors stay.
+
+    Attributes:
+        accuracy: With the defense; None where the answers are vectors, which are neither right nor wrong.
+        baseline: Without any, of the same model after `further_epochs` more; None of vectors.
+        change: The first less the second, input by input; None in records of the first version. Of vectors it is the
+            cosine less 1.
+        further_epochs: Passes over the training part in which the defense trained the model, or its tail. The baseline
+            got as many.
+        vectors: Where the answers are vectors, how near they stay; None otherwise.
+    """
+
+    accuracy: Estimate | None = None
+    baseline: Estimate | None = None
     change: Estimate | None = None
     further_epochs: int = 0
+    vectors: Vectors | None = None
+
+    @property
+    def name(self) -> str:
+        """What `figure` is: ``accuracy`` or ``cosine``."""
+        return "cosine" if self.vectors else "accuracy"
+
+    @property
+    def figure(self) -> Estimate:
+        """The accuracy, or the cosine of vectors; NaN of 0 samples where a damaged record has neither."""
+        known = self.vectors.cosine if self.vectors else self.accuracy
+        return known or Estimate(nan, 0, nan, nan)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,8 @@ def finish(
         result: The result.
         env: What the figures depend on, as `cutlayer.machine.identity.environment` gives it.
         timed: Trace columns by deployment.
-        answers: The true classes of the test inputs as ``labels``, and the classes that were answered: ``undefended``,
-            and ``served/DEPLOYMENT``.
+        answers: The true classes of the test inputs as ``labels``, and what was answered, classes or vectors:
+            ``undefended``, and ``served/DEPLOYMENT``.
         reconstructions: What the attackers rebuilt.
         scores: Score of each reconstruction, by ``deployment/attack/metric``.
     """

@@ -80,23 +80,16 @@ def test_the_command_cuts_a_model_of_vectors_for_text_without_labels(folder, min
 
 
 @pytest.mark.parametrize(
-    ("data", "epochs", "message"),
+    ("data", "labels", "epochs", "message"),
     [
-        (
-            "documentation",
-            0,
-            "answers with 16 numbers, and not with the 8 classes of documentation, .* training.epochs",
-        ),
-        (
-            "mine.txt",
-            0,
-            "The accuracy of hf/little-bert on .*mine.txt cannot be measured, for its sentences have no la",
-        ),
-        ("mine.txt", 1, "sentences of .*mine.txt have no classes, which a model is trained on: write a .csv"),
-        ("digits", 1, "takes the ids of tokens; name data that are text"),
+        ("documentation", 3, 0, "with 3 scores, and not with those of the 8 classes of documentation, .* training.ep"),
+        ("mine.txt", 3, 0, "The accuracy of hf/bert on .*mine.txt cannot be measured, for its sentences have no la"),
+        ("mine.txt", 0, 1, "sentences of .*mine.txt have no classes, which a model is trained on: write a .csv"),
+        ("digits", 0, 1, "takes the ids of tokens; name data that are text"),
     ],
 )
-def test_a_run_whose_answers_are_neither_right_nor_wrong_is_refused(folder, data, epochs, message, tmp_path):
+def test_a_run_whose_scores_are_neither_right_nor_wrong_is_refused(data, labels, epochs, message, tmp_path):
+    folder = bert_folder(tmp_path / "bert", labels=labels)
     if data == "mine.txt":
         (tmp_path / data).write_text("".join(f"the {'fever ' * k}\n" for k in range(12)))
         data = str(tmp_path / data)

@@ -15,6 +15,7 @@ from cutlayer.records.audit import ACCESSES, BUDGET, RECORDED, AuditRecord, NotT
 from cutlayer.records.run import LEAST_CANDIDATES, Estimate
 from cutlayer.report.audit import aisvs
 from cutlayer.report.audit.aisvs import Requirement
+from cutlayer.report.audit.useful import useful
 from cutlayer.report.audit.verdict import no_ceiling, numbers_sent, ran, untried
 from cutlayer.report.kit import markup
 from cutlayer.report.kit.inputs import Inputs
@@ -23,7 +24,6 @@ from cutlayer.report.kit.markup import Html, el, note, row, section, small, tabl
 from cutlayer.report.kit.pictures import beside
 from cutlayer.report.kit.wording import (
     ACCESS,
-    ACCURACY,
     DASH,
     IDENTIFIED,
     LEAKAGE_GAIN,
@@ -100,6 +100,7 @@ class _Shown:
 def _opening(record: AuditRecord) -> Html:
     worst, who = record.worst(), record.identifies()
     at, kind = record.ceiling.over(record.n_releases), kind_of(record.modality)
+    name, value, about = useful(record)
     given = "foreign head" if record.foreign else "split"
     figures = [
         ("Worst leakage gain", LEAKAGE_GAIN.value(worst.leakage_gain.value) if worst else DASH,
@@ -109,8 +110,7 @@ def _opening(record: AuditRecord) -> Html:
         ("Nobody exceeds", LEAKAGE_GAIN.value(at.leakage_gain.high) if at else "no ceiling",
          f"leakage gain, and {IDENTIFIED.value(at.identified.high)} identified, from {at.n_releases} "
          f"release{'s'[: at.n_releases > 1]}" if at else no_ceiling(record)),
-        ("Accuracy on what is sent", ACCURACY.value(record.accuracy.value) if record.accuracy else DASH,
-         f"of {record.accuracy.n:,} test inputs" if record.accuracy else record.accuracy_says),
+        (f"{name} on what is sent", value or DASH, about),
     ]  # fmt: skip
     items = [el("div", el("dt", title), el("dd", value, small(about))) for title, value, about in figures]
     return el(

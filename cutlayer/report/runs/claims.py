@@ -14,6 +14,7 @@ from cutlayer.report.kit.comparison import UNKNOWN, less, mean, sign
 from cutlayer.report.kit.wording import ACCURACY, IDENTIFIED, LEAKAGE_GAIN, Scale, scale
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting, change
+from cutlayer.report.runs.usefulness import COSINE, SAME_NEAREST
 
 SUPPORTED, UNSUPPORTED, UNCHECKED = "supported by the table", "not supported by the table", "not checked"
 
@@ -76,9 +77,10 @@ def _difference(
         limit = expected.right
         return mean([Estimate(e.value - limit, e.n, e.low - limit, e.high - limit) for e in left.values()])
     names = {expected.left.name, expected.right.name}
-    if names == {expectation.ACCURACY} and settings[expected.right.defense].undefended:
+    of_answers = names in ({expectation.ACCURACY}, {expectation.COSINE})
+    if of_answers and settings[expected.right.defense].undefended:
         return mean([*map(change, settings[expected.left.defense].results)])
-    if names == {expectation.ACCURACY} and settings[expected.left.defense].undefended:
+    if of_answers and settings[expected.left.defense].undefended:
         found = mean([*map(change, settings[expected.right.defense].results)])
         return Estimate(-found.value, found.n, -found.high, -found.low)
     common = [seed for seed in left if seed in right]
@@ -95,6 +97,10 @@ def _of_seeds(settings: Mapping[str, Setting], side: Figure | float) -> dict[int
 
 
 def _read(result: Result, side: Figure) -> Estimate | None:
+    if side.name in (expectation.COSINE, expectation.SAME_NEAREST):
+        if (vectors := result.utility.vectors) is None:
+            return None
+        return vectors.cosine if side.name == expectation.COSINE else vectors.same_nearest
     if side.name == expectation.ACCURACY:
         return result.utility.accuracy
     if side.name == expectation.IDENTIFIED:
@@ -110,6 +116,8 @@ def _read(result: Result, side: Figure) -> Estimate | None:
 def _scale(side: Figure) -> Scale:
     return {
         expectation.ACCURACY: ACCURACY,
+        expectation.COSINE: COSINE,
+        expectation.SAME_NEAREST: SAME_NEAREST,
         expectation.LEAKAGE: LEAKAGE_GAIN,
         expectation.IDENTIFIED: IDENTIFIED,
     }.get(side.name) or scale(side.name)

@@ -15,16 +15,14 @@ from cutlayer.report.kit.kinds import kind_of
 from cutlayer.report.kit.markup import Html, dot, el, note, row, section, small, table
 from cutlayer.report.kit.rows import side_by_side
 from cutlayer.report.kit.wording import (
-    ACCURACY,
-    DASH,
     IDENTIFIED,
     LEAKAGE_GAIN,
     access_name,
     defense_words,
     duration,
-    points,
     size,
 )
+from cutlayer.report.runs import usefulness
 from cutlayer.report.runs.depth import Depth
 from cutlayer.report.runs.groups import Family, Group
 from cutlayer.report.runs.settings import Setting
@@ -87,21 +85,17 @@ def _spread(family: Family, count: str) -> str:
 
 
 def _strengths(family: Family) -> Html:
-    head = ["Strength", "Accuracy, %", "Change, points", "Leakage gain, %", "Worst attack", "Identified, %",
-            "Request, p50", "Protect, p50", "Tensor", "Flags"]  # fmt: skip
+    useful = usefulness.of_setting(family.settings[0])
+    head = ["Strength", useful.scale.heading, ", ".join(useful.beside), "Leakage gain, %", "Worst attack",
+            "Identified, %", "Request, p50", "Protect, p50", "Tensor", "Flags"]  # fmt: skip
     rows = []
     for setting in family.settings:
-        accuracy, leakage, identified, time = (
-            setting.accuracy,
-            setting.leakage,
-            setting.identified,
-            setting.request_ns(),
-        )
+        kept, leakage, identified, time = setting.usefulness, setting.leakage, setting.identified, setting.request_ns()
         between = f"{duration(time.low)} to {duration(time.high)}" if math.isfinite(time.low) else None
         flags = el("a", str(setting.n_flags), href="#flags", class_="flag") if setting.n_flags else "none"
         cells = [
-            el("td", ACCURACY.number(accuracy.value), small(ACCURACY.interval(accuracy))),
-            DASH if setting.undefended else points(setting.change.value),
+            el("td", useful.scale.number(kept.value), small(useful.scale.interval(kept))),
+            usefulness.beside(setting)[0],
             el("td", LEAKAGE_GAIN.number(leakage.value), small(LEAKAGE_GAIN.interval(leakage))),
             setting.attackers,
             el("td", IDENTIFIED.number(identified.value), small(IDENTIFIED.interval(identified))),

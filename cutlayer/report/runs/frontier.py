@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cutlayer.records.run import Estimate
 from cutlayer.report.kit.figure import Name, figure, mark
@@ -28,7 +28,8 @@ from cutlayer.report.kit.svg import (
     text,
     ticks,
 )
-from cutlayer.report.kit.wording import ACCURACY, IDENTIFIED, LEAKAGE_GAIN, duration
+from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, duration
+from cutlayer.report.runs import usefulness
 from cutlayer.report.runs.groups import Family, Group
 from cutlayer.report.runs.settings import Setting
 
@@ -58,17 +59,24 @@ class Quantity:
 
 LEAKAGE = Quantity("leakage", "Worst-case leakage gain, %", lambda setting: setting.leakage, -1)
 IDENTITY = Quantity("identified", "Identified, %", lambda setting: setting.identified, -1)
-UTILITY = Quantity("accuracy", "Accuracy, %", lambda setting: setting.accuracy, 1)
+UTILITY = Quantity("accuracy", "Accuracy, %", lambda setting: setting.usefulness, 1)
+"""Of a group whose answers are vectors it has another name: see `utility_of`."""
 TIME = Quantity("latency", "Time of a request, p50, ms", lambda setting: setting.request_ns(), -1, share=False)
+
+
+def utility_of(group: Group) -> Quantity:
+    """What the answers are worth, as the group calls it."""
+    useful = usefulness.of(group)
+    return replace(UTILITY, name=useful.name, title=useful.scale.heading)
 
 
 def frontier(group: Group) -> Html | None:
     """The four figures; None where one setting alone has nothing to be compared with."""
-    words = told(group)
+    words, useful = told(group), utility_of(group)
     panels = [
         _panel(group, across, up, words)
         for up in (LEAKAGE, IDENTITY)
-        for across in (UTILITY, TIME)
+        for across in (useful, TIME)
         if len(_known(group, across, up)) > 1
     ]
     if not panels:
@@ -76,12 +84,12 @@ def frontier(group: Group) -> Html | None:
     seeds = " Bars reach over the intervals of all seeds." if len(group.seeds) > 1 else ""
     where = f" over {group.deployments[0]}" if group.deployments else ""
     explained = (
-        "Lower is better: less leaks, fewer are identified. Further right is better for the accuracy, further left for "
-        f"the time of a request{where}. Bars are 95 % intervals.{seeds} The stepped line joins what no other setting "
-        "betters in both; a mark whose bars reach it is not told apart from those on it. A mark leads to the "
+        f"Lower is better: less leaks, fewer are identified. Further right is better for the {useful.name}, further "
+        f"left for the time of a request{where}. Bars are 95 % intervals.{seeds} The stepped line joins what no other "
+        "setting betters in both; a mark whose bars reach it is not told apart from those on it. A mark leads to the "
         f"{group.kind.many} of its setting."
     )
-    return section("Privacy, accuracy and time", note(explained), el("div", panels, class_="panels"))
+    return section(f"Privacy, {useful.name} and time", note(explained), el("div", panels, class_="panels"))
 
 
 def on_the_line(settings: Sequence[Setting], across: Quantity, up: Quantity) -> list[Setting]:
@@ -98,7 +106,7 @@ def on_the_line(settings: Sequence[Setting], across: Quantity, up: Quantity) -> 
 
 def told(group: Group) -> dict[str, str]:
     """Each setting in one sentence, by its anchor: its figures, with their intervals, and whether it is on a line."""
-    ways = {"accuracy": UTILITY, "time": TIME}
+    ways = {utility_of(group).name: UTILITY, "time": TIME}
     lines = {name: on_the_line(group.settings, across, LEAKAGE) for name, across in ways.items()}
     words = {}
     for setting in group.settings:
@@ -109,7 +117,8 @@ def told(group: Group) -> dict[str, str]:
 
 
 def _figures(setting: Setting) -> list[str]:
-    figures = [f"accuracy {_measured(setting.accuracy, ACCURACY.value, ACCURACY.interval(setting.accuracy))}"]
+    useful, kept = usefulness.of_setting(setting), setting.usefulness
+    figures = [f"{useful.name} {_measured(kept, useful.scale.value, useful.scale.interval(kept))}"]
     leakage, identified, time = setting.leakage, setting.identified, setting.request_ns()
     if math.isfinite(leakage.value):
         measured = _measured(leakage, LEAKAGE_GAIN.value, LEAKAGE_GAIN.interval(leakage))
@@ -151,8 +160,8 @@ def _panel(group: Group, across: Quantity, up: Quantity, words: Mapping[str, str
             marks.append(mark(f"#{setting.anchor}", words[setting.anchor], parts, f"k{family.color}", first=not marks))
             if len(settings) <= MOST_NAMES:
                 names += _name(x, y, "none" if setting.undefended else setting.strength, taken, frame.area)
-    lines = [_family_line(family, chart, drawn) for family in group.families] if across is UTILITY else []
-    title = f"{up.title.partition(',')[0]} against {'accuracy' if across is UTILITY else 'the time of a request'}"
+    lines = [_family_line(family, chart, drawn) for family in group.families] if across is not TIME else []
+    title = f"{up.title.partition(',')[0]} against {'the time of a request' if across is TIME else across.name}"
     described = f"{title}, for {len(settings)} settings. On the line: {', '.join(s.label for s in front)}."
     file = f"{group.title} {up.name} {across.name}"
     name = Name(f"{group.anchor}-{up.name}-{across.name}", file, title, described)
@@ -164,9 +173,10 @@ def _panel(group: Group, across: Quantity, up: Quantity, words: Mapping[str, str
 def _axis(quantity: Quantity, settings: Sequence[Setting]) -> Axis:
     estimates = [quantity.of(setting) for setting in settings]
     values = [v for e in estimates for v in (e.value, e.low, e.high) if math.isfinite(v)]
-    if quantity is UTILITY:
+    if quantity.of is UTILITY.of:
         low, high = domain(values, least=0.05)
-        return Axis(low, high, ticks(low, high), percent, quantity.title)
+        words = percent if quantity.title == UTILITY.title else "{:.4g}".format
+        return Axis(low, high, ticks(low, high), words, quantity.title)
     if quantity.share:
         low = min([0.0, *values])
         low = 0.0 if low >= 0 else max(math.floor(low * 10) / 10, -1.0)

@@ -32,6 +32,7 @@ from cutlayer.report.runs.predictors import predictors
 from cutlayer.report.runs.raised import on_top
 from cutlayer.report.runs.story import inputs_first, opening
 from cutlayer.report.runs.unfinished import Unfinished, counted, unfinished, without_result
+from cutlayer.report.runs.usefulness import OF_CLASSES, OF_VECTORS, of
 from cutlayer.report.trainings import sections as training_sections
 from cutlayer.report.trainings.groups import group as trained_groups
 
@@ -91,8 +92,10 @@ def page(
     first = training_sections.opening if taught else others
     kinds = list(dict.fromkeys(found.kind for found in groups))
     kind = kinds[0] if len(kinds) == 1 else INPUT
+    vectors = bool(groups) and all(of(found) is OF_VECTORS for found in groups)
+    useful = OF_VECTORS if vectors else OF_CLASSES
     warned = on_top(groups, counted(missing), left_out(depth, kind)) if runs else None
-    parts: list[object] = [opening(warned, kind) if warned else first(), contents, _articles(groups, depth)]
+    parts: list[object] = [opening(warned, kind, useful) if warned else first(), contents, _articles(groups, depth)]
     parts += [predicted] if runs else []
     parts += [map(training_sections.article, taught), training_sections.environment(trained)]
     parts += [map(update_sections.article, of_updates)]

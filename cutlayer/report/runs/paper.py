@@ -14,7 +14,6 @@ from cutlayer.records.files import write_text
 from cutlayer.records.reading import read
 from cutlayer.records.run import Estimate
 from cutlayer.report.kit.wording import (
-    ACCURACY,
     DASH,
     IDENTIFIED,
     LEAKAGE_GAIN,
@@ -24,7 +23,7 @@ from cutlayer.report.kit.wording import (
     duration,
     size,
 )
-from cutlayer.report.runs import conditions
+from cutlayer.report.runs import conditions, usefulness
 from cutlayer.report.runs.frontier import LEAKAGE, UTILITY, on_the_line
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.made import in_words
@@ -110,14 +109,14 @@ KINDS: dict[str, tuple[str, Callable[[Sequence[PaperTable]], str]]] = {
 
 def _frontier(group: Group, comments: tuple[str, ...]) -> PaperTable:
     on_line = on_the_line(group.settings, UTILITY, LEAKAGE)
-    rows = []
+    useful, rows = usefulness.of(group), []
     for setting in group.settings:
         time = setting.request_ns()
         between = f"{duration(time.low)}, {duration(time.high)}" if math.isfinite(time.low) else ""
         rows.append(
             (
                 Cell(setting.label + (" *" if setting in on_line else "")),
-                _cell(setting.accuracy, ACCURACY),
+                _cell(setting.usefulness, useful.scale),
                 _cell(setting.leakage, LEAKAGE_GAIN),
                 Cell(setting.attackers),
                 _cell(setting.identified, IDENTIFIED),
@@ -127,11 +126,11 @@ def _frontier(group: Group, comments: tuple[str, ...]) -> PaperTable:
         )
     over = f" over {group.deployments[0]}" if group.deployments else ""
     caption = (
-        f"{group.title}: accuracy, worst-case leakage gain with the attack that reaches it, share of identified "
+        f"{group.title}: {useful.name}, worst-case leakage gain with the attack that reaches it, share of identified "
         f"inputs, median time of a request{over} and bytes sent. {_samples(group)} * no other setting betters it in "
-        "accuracy and leakage."
+        f"{useful.name} and leakage."
     )
-    head = ("Defense", "Accuracy, %", "Leakage, %", "Worst attack", "Identified, %", "Request", "Sent")
+    head = ("Defense", useful.scale.heading, "Leakage, %", "Worst attack", "Identified, %", "Request", "Sent")
     return PaperTable(f"{group.anchor}-frontier", caption, head, tuple(rows), comments)
 
 
@@ -154,7 +153,7 @@ def _matrix(group: Group, comments: tuple[str, ...]) -> PaperTable:
 
 def _samples(group: Group) -> str:
     first, seeds = group.first.result, group.seeds
-    tested, attacked = first.utility.accuracy.n, max((a.n for a in first.privacy), default=0)
+    tested, attacked = first.utility.figure.n, max((a.n for a in first.privacy), default=0)
     text = f"n = {tested:,} test and {attacked:,} attacked inputs per seed; 95 % intervals in brackets"
     many = f"; mean over seeds {', '.join(map(str, seeds))}, intervals from the lowest to the highest end"
     return text + (many if len(seeds) > 1 else "") + "."

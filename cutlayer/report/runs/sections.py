@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cutlayer.records.reading import Run
 from cutlayer.report.kit.markup import Html, el, note, row, section, small, table
 from cutlayer.report.kit.wording import ACCESS, scale, seconds, size, where_attackers_sit
-from cutlayer.report.runs import conditions, tables
+from cutlayer.report.runs import conditions, tables, usefulness
 from cutlayer.report.runs.by_column import by_column
 from cutlayer.report.runs.ceilings import ceilings
 from cutlayer.report.runs.claims import claims as stated_claims
@@ -20,7 +20,7 @@ from cutlayer.report.runs.spectrum import spectrum
 
 def headline(group: Group) -> Html:
     """The claim, the main table, and the machine with its load."""
-    kind, n, seeds = group.kind, group.first.result.utility.accuracy.n, group.seeds
+    kind, seeds = group.kind, group.seeds
     over = "95 % intervals."
     if len(seeds) > 1:
         over = (
@@ -32,7 +32,7 @@ def headline(group: Group) -> Html:
         claims(group),
         tables.headline(group),
         note(
-            f"Accuracy on {n:,} test {kind.samples}. The worst attack is the one with the highest leakage gain of all "
+            f"{usefulness.explained(group)} The worst attack is the one with the highest leakage gain of all "
             f"that were run. Small figures are {over} 0 % leakage is what an attacker reaches who always guesses "
             f"{kind.guess}; 100 % is {kind.exact}. {about(group)} The runs were timed one after the other, so that a "
             "difference of two times may be that of the machine's other work."

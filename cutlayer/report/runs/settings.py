@@ -87,19 +87,24 @@ class Setting:
         return not f"{self.label} ".startswith(f"{name} ")
 
     @cached_property
-    def accuracy(self) -> Estimate:
-        """Accuracy on the first deployment."""
-        return mean([result.utility.accuracy for result in self.results])
+    def usefulness(self) -> Estimate:
+        """Accuracy on the first deployment, or the cosine of its answers where they are vectors."""
+        return mean([result.utility.figure for result in self.results])
 
     @property
     def baseline(self) -> Estimate:
-        """Accuracy of the models of the same seeds without the defense."""
-        return mean([result.utility.baseline for result in self.results])
+        """Accuracy of the models of the same seeds without the defense; unknown where the answers are vectors."""
+        return mean([known for result in self.results if (known := result.utility.baseline)])
 
     @cached_property
     def change(self) -> Estimate:
-        """Accuracy less that of the model of the same seed without the defense."""
+        """Accuracy less that of the model of the same seed without the defense, or the cosine less 1."""
         return mean([change(result) for result in self.results])
+
+    @property
+    def same_nearest(self) -> Estimate:
+        """How often the nearest other input stays the same, where the answers are vectors; unknown otherwise."""
+        return mean([same_nearest(result) for result in self.results])
 
     @cached_property
     def leakage(self) -> Estimate:
@@ -258,9 +263,14 @@ class Setting:
 
 
 def change(result: Result) -> Estimate:
-    """Accuracy less that of the same model undefended, image by image where the record has it."""
+    """Accuracy less that of the same model undefended, input by input where the record has it; or the cosine less 1."""
     utility = result.utility
-    return utility.change or less(utility.accuracy, utility.baseline)
+    return utility.change or less(utility.figure, utility.baseline or UNKNOWN)
+
+
+def same_nearest(result: Result) -> Estimate:
+    """How often the nearest other input stays the same; unknown where the answers are no vectors."""
+    return (result.utility.vectors and result.utility.vectors.same_nearest) or UNKNOWN
 
 
 def spread(values: Iterable[Estimate], number: Callable[[float], str]) -> str:

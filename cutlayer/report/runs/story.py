@@ -13,25 +13,27 @@ from cutlayer.data.modality import IMAGE
 from cutlayer.records.reading import Run
 from cutlayer.records.reconstructions import Reconstructions
 from cutlayer.records.run import PIXELS
-from cutlayer.report.kit.comparison import against, sign
+from cutlayer.report.kit.comparison import sign
 from cutlayer.report.kit.inputs import SHOWN, Inputs, pixels
 from cutlayer.report.kit.kinds import Kind, kind_of
 from cutlayer.report.kit.markup import Html, dot, el
 from cutlayer.report.kit.pictures import choose
-from cutlayer.report.kit.wording import ACCURACY, IDENTIFIED, LEAKAGE_GAIN, attack_words, duration, size
+from cutlayer.report.kit.wording import IDENTIFIED, LEAKAGE_GAIN, attack_words, duration, size
 from cutlayer.report.runs.groups import Group
 from cutlayer.report.runs.settings import Setting
+from cutlayer.report.runs.usefulness import OF_CLASSES, Usefulness, compared, what_is_left
 
 CHEAP = 0.02
-"""Loss of accuracy up to which a defense costs little, for the choice of those that open the page."""
+"""Loss of accuracy, or of cosine, up to which a defense costs little, for the choice of those that open the page."""
 
 
-def opening(warnings: Html, kind: Kind) -> Html:
+def opening(warnings: Html, kind: Kind, useful: Usefulness = OF_CLASSES) -> Html:
     """What warns the reader, then an introduction to split learning and to the question of the page.
 
     Args:
         warnings: What the reader should know before anything else.
         kind: The kind of the inputs on the page.
+        useful: How the use of the answers is shown.
     """
     return el(
         "header",
@@ -41,14 +43,15 @@ def opening(warnings: Html, kind: Kind) -> Html:
         el(
             "p",
             f"A {kind.device} runs the first layers of a neural network itself and sends their output to a server, "
-            f"which runs the rest and answers {kind.answers}. The {kind.one} never leaves the {kind.device}. But the "
-            f"numbers that are sent describe it, and whoever runs the server may try to {kind.back}.",
+            f"which runs the rest and answers {useful.answers or kind.answers}. The {kind.one} never leaves the "
+            f"{kind.device}. But the numbers that are sent describe it, and whoever runs the server may try to "
+            f"{kind.back}.",
             class_="lead",
         ),
         el(
             "p",
             f"This page shows how well that works, how much a defense on the {kind.device} hinders it, and what the "
-            "defense costs in accuracy and time. Dividing a network like this is called split learning or "
+            f"defense costs in {useful.cost} and time. Dividing a network like this is called split learning or "
             "collaborative inference; the place of division is the cut, and what is sent there is the smashed data.",
         ),
     )
@@ -204,14 +207,8 @@ def _identified(setting: Setting, kind: Kind) -> str:
 
 
 def _cost(group: Group, setting: Setting) -> Html:
-    """Accuracy against the same models without the defense, and the time that the defense itself takes."""
-    accuracy = f"Accuracy {ACCURACY.value(setting.accuracy.value)}"
-    if not setting.undefended:
-        without = "without a defense"
-        if setting.first.utility.further_epochs:
-            without += ", trained for as many epochs"
-        accuracy += f", {against(setting.change, without)}"
-    return el("p", f"{accuracy}. ", _time(group, setting), class_="cost")
+    """What the answers are worth without and with the defense, and the time that the defense itself takes."""
+    return el("p", f"{compared(setting)}. ", _time(group, setting), class_="cost")
 
 
 def _time(group: Group, setting: Setting) -> str:
@@ -254,4 +251,4 @@ def in_one_sentence(group: Group) -> str:
     gain = LEAKAGE_GAIN.value(best.leakage.value)
     text += f" The lowest leakage gain of a defense is {gain}, that of {best.label}"
     text += f"; it is not told apart from that of {', '.join(s.label for s in close)}." if close else "."
-    return f"{text.strip()} With {best.label}, accuracy is {against(best.change, 'without a defense')}."
+    return f"{text.strip()} {what_is_left(best)}"

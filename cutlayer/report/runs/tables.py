@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 from cutlayer.percentiles import PERCENTILES
 from cutlayer.records.run import AttackRecord, CostRecord, Estimate, FailedAttack, WorstCase
-from cutlayer.report.kit.comparison import interval_of_points
 from cutlayer.report.kit.markup import Html, dot, el, row, small, table
 from cutlayer.report.kit.wording import (
-    ACCURACY,
     DASH,
     IDENTIFIED,
     LEAKAGE_GAIN,
@@ -18,20 +16,20 @@ from cutlayer.report.kit.wording import (
     access_name,
     duration,
     facts,
-    points,
     scale,
     seconds,
     size,
 )
-from cutlayer.report.runs import ceilings, identified
+from cutlayer.report.runs import ceilings, identified, usefulness
 from cutlayer.report.runs.groups import Group
-from cutlayer.report.runs.settings import Member, Setting, change, spread
+from cutlayer.report.runs.settings import Member, Setting, spread
 from cutlayer.trace import STAGES
 
 
 def headline(group: Group) -> Html:
     """One row for each defense: what it keeps, what still leaks, what it costs."""
-    head = ["Defense", _heading(ACCURACY, "95 % interval"), _titled("Change", "points"), "Worst attack"]
+    useful = usefulness.of(group)
+    head = ["Defense", _heading(useful.scale, "95 % interval"), _titled(*useful.beside), "Worst attack"]
     head.append(_heading(LEAKAGE_GAIN))
     head += [_titled("Ceiling, %", "identified / leakage gain")] if ceilings.any_known(group) else []
     head += [_heading(IDENTIFIED), *(_heading(scale(metric)) for metric in group.headline_metrics)]
@@ -160,14 +158,11 @@ def _failed_row(attack: FailedAttack, columns: int) -> Html:
 
 def _headline_row(group: Group, setting: Setting) -> Html:
     results = setting.results
-    accuracies = small(spread((result.utility.accuracy for result in results), ACCURACY.number))
-    cells = [_measured(ACCURACY, setting.accuracy, accuracies)]
-    if setting.undefended:
-        cells.append(_cell("Change, points", DASH))
-    else:
-        of_seeds = small(spread(map(change, results), points))
-        value, interval = points(setting.change.value), small(interval_of_points(setting.change))
-        cells.append(_cell("Change, points", value, interval, of_seeds))
+    useful = usefulness.of(group)
+    of_seeds = small(spread((result.utility.figure for result in results), useful.scale.number))
+    value, *under = usefulness.beside(setting)
+    cells = [_measured(useful.scale, setting.usefulness, of_seeds)]
+    cells.append(_cell(", ".join(useful.beside), value, *map(small, filter(None, under))))
     worst = setting.worst
     where = small(f"on {worst.deployment}") if worst and len(group.deployments) > 1 else None
     cells.append(_cell("Worst attack", worst.label if worst else "none was run", where))

@@ -10,24 +10,20 @@ from functools import partial
 from cutlayer.records.reading import Run
 from cutlayer.records.run import Flag, Published, Result
 from cutlayer.report.kit.columns import WIDTH, columns, wrap
-from cutlayer.report.kit.comparison import sign
 from cutlayer.report.kit.wording import (
-    ACCURACY,
     IDENTIFIED,
     LEAKAGE_GAIN,
     access_name,
     duration,
-    points,
     scale,
     size,
     where_attackers_sit,
 )
-from cutlayer.report.runs import by_column, ceilings, conditions, probes
+from cutlayer.report.runs import by_column, ceilings, conditions, probes, usefulness
 from cutlayer.report.runs.claims import claims, verdict
 from cutlayer.report.runs.groups import Group, group
 from cutlayer.report.runs.identified import about, among, how
 from cutlayer.report.runs.matrix import leaked_by, most
-from cutlayer.report.runs.settings import Setting
 
 _table = partial(columns, width=WIDTH, rule=True)
 STAGES = ("head", "protect", "network", "tail")
@@ -68,11 +64,13 @@ def _headline(group: Group) -> str:
     kind = group.kind
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
+    useful = usefulness.of(group)
+    head = ["DEFENSE", useful.scale.title.upper(), _title_beside(useful), "WORST", "LEAKAGE", *["CEILING"][:bounded]]
     head += ["IDENTIFIED", *(metric.title.upper() for metric in scales.values()), "P50", "SENT"]
     rows = []
     for setting in group.settings:
-        cells = [setting.label, ACCURACY.value(setting.accuracy.value), _change(setting), setting.attackers]
+        cells = [setting.label, useful.scale.value(setting.usefulness.value), usefulness.in_a_cell(setting)]
+        cells.append(setting.attackers)
         cells += [
             LEAKAGE_GAIN.value(setting.leakage.value),
             *[ceilings.beside_worst(setting, ceilings.WHOLE)][:bounded],
@@ -80,7 +78,7 @@ def _headline(group: Group) -> str:
         cells.append(IDENTIFIED.value(setting.identified.value))
         cells += [metric.value(setting.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(setting.time_ns()), size(setting.sent_bytes())])
-    legend = _about_accuracy(group)
+    legend = _about_answers(group)
     legend += f"Leakage: 0 % is an attacker who guesses {kind.guess}, 100 % {kind.exact}."
     legend += f" {about(group)}"
     legend += "".join(f" {m.title}: {kind.told(m.explanation)}" for m in scales.values() if m.explanation)
@@ -88,11 +86,13 @@ def _headline(group: Group) -> str:
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)
 
 
-def _about_accuracy(group: Group) -> str:
-    """What the columns ACCURACY and CHANGE say."""
-    n, samples = group.first.result.utility.accuracy.n, group.kind.samples
+def _about_answers(group: Group) -> str:
+    """What the two columns about the answers say."""
+    over, n = _over_seeds(group), group.first.result.utility.figure.n
+    if usefulness.of(group) is usefulness.OF_VECTORS:
+        return f"{usefulness.explained(group, over)} "
     return (
-        f"Accuracy: the share of right answers, of {n:,} test {samples}{_over_seeds(group)}. Change: that share less "
+        f"Accuracy: the share of right answers, of {n:,} test {group.kind.samples}{over}. Change: that share less "
         "the one without a defense, in percentage points; in brackets where it is not told apart from none. "
     )
 
@@ -137,12 +137,10 @@ def _claims(group: Group) -> list[str]:
     return parts
 
 
-def _change(setting: Setting) -> str:
-    """The change of accuracy; in brackets where its interval holds 0."""
-    if setting.undefended:
-        return ""
-    text = points(setting.change.value)
-    return text if sign(setting.change) else f"({text})"
+def _title_beside(useful: usefulness.Usefulness) -> str:
+    """The title of the figure beside; the unit of a change is in the legend."""
+    title, unit = useful.beside
+    return title.upper() if useful is usefulness.OF_CLASSES else f"{title}, {unit}".upper()
 
 
 def _over_seeds(group: Group) -> str:
@@ -154,16 +152,17 @@ def _sweep(group: Group) -> str:
     kind = group.kind
     scales = {name: scale(name) for name in group.headline_metrics}
     bounded = ceilings.any_known(group)
-    head = ["DEFENSE", "ACCURACY", "CHANGE", "WORST", "LEAKAGE", *["CEILING"][:bounded]]
+    useful = usefulness.of(group)
+    head = ["DEFENSE", useful.scale.title.upper(), _title_beside(useful), "WORST", "LEAKAGE", *["CEILING"][:bounded]]
     head += ["IDENTIFIED", *(metric.title.upper() for metric in scales.values()), "PROTECT", "TENSOR"]
     rows = []
     for s in group.settings:
-        cells = [s.label, ACCURACY.value(s.accuracy.value), _change(s), s.attackers]
+        cells = [s.label, useful.scale.value(s.usefulness.value), usefulness.in_a_cell(s), s.attackers]
         cells += [LEAKAGE_GAIN.value(s.leakage.value), *[ceilings.beside_worst(s, ceilings.WHOLE)][:bounded]]
         cells.append(IDENTIFIED.value(s.identified.value))
         cells += [metric.value(s.metric(name).value) for name, metric in scales.items()]
         rows.append([*cells, duration(s.time_ns(stage="protect")), size(s.tensor_bytes)])
-    legend = _about_accuracy(group) + "Leakage: that of the worst attack; 0 % is "
+    legend = _about_answers(group) + "Leakage: that of the worst attack; 0 % is "
     legend += f"{kind.guess}, 100 % {kind.exact}. {about(group)} Protect: the time of the defense on the device, p50."
     legend += _about_ceiling(group)
     return _table(head, rows, left=(0, 3)) + "\n" + wrap(legend)

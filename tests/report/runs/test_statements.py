@@ -131,8 +131,8 @@ def test_seeds_are_paired_and_averaged_with_their_spread(seeds):
     ]
     bare, noisy = only.settings
     assert noisy.change.value == pytest.approx(-0.02)
-    assert noisy.accuracy.value == pytest.approx(0.78)
-    assert noisy.baseline.value == bare.accuracy.value == pytest.approx(0.8)
+    assert noisy.usefulness.value == pytest.approx(0.78)
+    assert noisy.baseline.value == bare.usefulness.value == pytest.approx(0.8)
     # Over all seeds, the intervals overlap; within each seed, they do not.
     assert sign(less(noisy.leakage, bare.leakage)) == 0
     assert sign(noisy.less_leakage(bare)) == -1

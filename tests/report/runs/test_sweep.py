@@ -28,7 +28,7 @@ def test_seeds_of_one_setting_become_one_mean(many):
     assert [s.label for s in settings] == ["no defense", *(noise_label(sigma) for sigma in SIGMAS[1:])]
     assert {len(s.members) for s in settings} == {2}
     half = next(s for s in settings if s.label == noise_label(0.5))
-    assert half.accuracy.value == pytest.approx(0.804 - 0.03 + 0.01)
+    assert half.usefulness.value == pytest.approx(0.804 - 0.03 + 0.01)
     assert half.change.value == pytest.approx(-0.03 + 0.01)
     assert half.leakage.value == pytest.approx(0.96 / 1.5)
     assert half.attack == "white-box"
