@@ -50,7 +50,8 @@ class Dager(UpdateAttack):
     Args:
         tolerance: Share of a row that may lie out of the span.
         rounding: Singular values of a gradient, over the greatest, that rounding makes.
-        kept: Beginnings that are followed in a decoder, or guesses that are corrected in an encoder, for each sentence.
+        kept: Beginnings that are followed in a decoder, for each sentence.
+        guesses: Guesses that are corrected in an encoder at most, for each sentence.
     """
 
     plain_words = "reads the tokens of sentences off the gradients of a language model's first two attention layers"
@@ -58,6 +59,7 @@ class Dager(UpdateAttack):
     tolerance: Annotated[float, Within(0, 1, above=True)] = 1e-3
     rounding: Annotated[float, Within(0, 1, above=True)] = 3e-7
     kept: Count = 8
+    guesses: Count = 24
 
     def invert(self, view: UpdateView, observations: Sequence[Observation]) -> list[Recovered]:
         """See the base; what is not found is no token. Updates with too many tokens are answered with none.
@@ -131,16 +133,20 @@ class Dager(UpdateAttack):
 
         A guess that ends in the span is right. Guesses are mostly of tokens that are in no such sentence yet.
         """
-        places, found = len(tokens), dict[tuple[int, ...], float]()
-        if not all(len(own) for own in tokens):
-            return torch.zeros(0, places, dtype=torch.int64), torch.zeros(0)
-        for _ in range(self.kept * samples):
+        counts, found = [len(own) for own in tokens], dict[tuple[int, ...], float]()
+        if not all(counts):
+            return torch.zeros(0, len(counts), dtype=torch.int64), torch.zeros(0)
+        # Where fewer tokens are found than at the place before, a sentence has ended.
+        likely = np.array([0.3 + max(0, a - b) for a, b in zip(counts, [*counts[1:], 0], strict=True)])
+        for _ in range(self.guesses * samples):
             sure = [ids for ids, error in found.items() if error < self.tolerance]
             if len(sure) >= samples:
                 break
-            guess = torch.stack([_drawn(own, {ids[k] for ids in sure}, rng) for k, own in enumerate(tokens)])
-            ids, error = _settled(guess, int(rng.integers(1, places + 1)), tokens, outside)
-            found[tuple(ids.tolist())] = error
+            length = 1 + int(rng.choice(len(likely), p=likely / likely.sum()))
+            guess = [_drawn(own, {ids[k] for ids in sure}, rng) for k, own in enumerate(tokens[:length])]
+            settled, error = _settled(torch.stack(guess), tokens, outside)
+            found[tuple(nn.functional.pad(settled, (0, len(counts) - length), value=PAD).tolist())] = error
+            likely[length - 1] *= 0.8
         return torch.tensor(list(found)), torch.tensor(list(found.values()))
 
     def _span(self, gradient: Tensor, name: str) -> Tensor:
@@ -163,38 +169,27 @@ def _drawn(tokens: Tensor, used: set[int], rng: np.random.Generator) -> Tensor:
     return tokens[int(rng.choice(len(tokens), p=new / new.sum()))]
 
 
-def _settled(guess: Tensor, length: int, tokens: Sequence[Tensor], outside: Outside) -> tuple[Tensor, float]:
-    """The sentence to which a guess, ``(T,)``, is corrected, padded, and the mean share of its rows that lies out.
+def _settled(guess: Tensor, tokens: Sequence[Tensor], outside: Outside) -> tuple[Tensor, float]:
+    """The sentence to which a guess, ``(T,)``, is corrected, and the mean share of its rows that lies out.
 
-    The length is set, and then every token whose change alone is for the better, together or the best of them alone.
+    Every token whose change alone is for the better is changed, together or the best of them alone.
     """
-    places, error = torch.arange(len(guess)), float("inf")
-
-    def error_of(ids: Tensor) -> Tensor:
-        longest = int((ids != PAD).sum(1).max())
-        return outside(ids[:, :longest]).sum(1) / (ids != PAD).sum(1)
-
-    while True:
-        ends = error_of(torch.where(places < places[:, None] + 1, guess, PAD))
-        length, reached = int(ends.argmin()) + 1, float(ends.min())
-        if reached >= error:
-            return torch.where(places < length, guess, PAD), error
-        error = reached
-        while changes := [(k, int(t)) for k in range(length) for t in tokens[k] if t != guess[k]]:
-            one = torch.where(places < length, guess, PAD).repeat(len(changes), 1)
-            for row, (place, token) in zip(one, changes, strict=True):
-                row[place] = token
-            alone = error_of(one)
-            better = [k for k in alone.argsort(descending=True).tolist() if alone[k] < error]
-            if not better:
-                break
-            # The best change of each place comes last.
-            every, best = guess.clone(), guess.clone()
-            for k in better:
-                every[changes[k][0]] = changes[k][1]
-            best[changes[better[-1]][0]] = changes[better[-1]][1]
-            together = float(error_of(torch.where(places < length, every, PAD)[None])[0])
-            guess, error = (every, together) if together < alone[better[-1]] else (best, float(alone[better[-1]]))
+    error = float(outside(guess[None]).mean())
+    while changes := [(k, int(t)) for k in range(len(guess)) for t in tokens[k] if t != guess[k]]:
+        one = guess.repeat(len(changes), 1)
+        for row, (place, token) in zip(one, changes, strict=True):
+            row[place] = token
+        alone = outside(one).mean(1)
+        better = [k for k in alone.argsort(descending=True).tolist() if alone[k] < error]
+        if not better:
+            break
+        # The best change of each place comes last.
+        every, best = guess.clone(), one[better[-1]]
+        for k in better:
+            every[changes[k][0]] = changes[k][1]
+        together = float(outside(every[None]).mean())
+        guess, error = (every, together) if together < alone[better[-1]] else (best, float(alone[better[-1]]))
+    return guess, error
 
 
 def _sees_no_later(model: nn.Module, name: str) -> bool:
