@@ -190,7 +190,7 @@ class Told:
             with self._lock:
                 self._answering.load(weights)
             self._progress, self._ready = share, True
-            self._words = f"learns, {share:.0%} done" if share < 1 else "ready"
+            self._words = f"learns, {share:.0%} done"
             self._report()
 
         self._words = "learns"
@@ -200,7 +200,8 @@ class Told:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with new_path(self._path) as part:
                 save_file(self._learning.weights(), part)
+            self._words = "ready"
         except Exception as error:  # the other attackers go on
             say(f"The attacker {self._name} stopped learning: {reason(error)}")
             self._words = "stopped learning"
-            self._report()
+        self._report()

@@ -163,7 +163,7 @@ def test_an_older_tap_is_compared_by_its_shape(recorded, tmp_path):
     ("options", "error", "message"),
     [
         ({"codec": "fp16"}, DataError, r"in the codec int8\+zstd, not in fp16"),
-        ({"data": "digits"}, Exception, "are 1x8x8"),
+        ({"data": "digits"}, Exception, "images of 1x8x8"),
         ({"seed": 1, "truth": True}, DataError, "was not recorded with the private part"),
         ({"access": Access.QUERY_FREE}, WithheldError, "ridge needs black-box access, and query-free"),
         ({"vantage": VANTAGES["encrypted-link"]}, WithheldError, "ridge observes the smashed data"),
