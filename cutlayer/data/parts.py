@@ -14,7 +14,7 @@ from cutlayer.errors import ConfigError, DataError
 _GOLDEN = (5**0.5 - 1) / 2
 """Multiples of it, without their whole part, are spread evenly over 0 to 1, however many there are."""
 SHARES = (4, 2, 1, 1)
-"""Of data of one's own: train, auxiliary, private and test."""
+"""How data of one's own is shared out: train, auxiliary, private and test."""
 
 
 def deal(data: Dataset, shares: tuple[int, ...], rng: np.random.Generator) -> list[Dataset]:

@@ -392,7 +392,7 @@ def corrupted(split, n, seed):
 
 @pytest.mark.parametrize(("write", "n"), [(write_split, 10_000), (partial(write_text_split, width=WIDTH), 2000)])
 def test_thousands_of_damaged_messages_get_one_answer_each_and_memory_does_not_grow(tmp_path, write, n):
-    """Of pictures, and of sentences, which have as many rows as tokens."""
+    """The messages are of pictures, and of sentences, which have as many rows as tokens."""
     write(tmp_path)
     split = open_split(tmp_path)
     service = Service(split.manifest, split.tail(threads=1), limits=Limits(8, 0, 64 << 20, 4))

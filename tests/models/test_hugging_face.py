@@ -29,7 +29,7 @@ FIRST_NUMBERS = [
     [0.006784, 0.04831, -0.003062, -0.021388, -0.008488, 0.009619],
     [-0.090476, 0.04044, 0.023906, 0.058948, -0.022882, -0.04722],
 ]
-"""Of the vectors of two sentences, by the published encoder all-MiniLM-L6-v2."""
+"""The first numbers of the vectors of two sentences, by the published encoder all-MiniLM-L6-v2."""
 TEXTS = ["the patient has a fever since monday", "no fever"]
 
 

@@ -60,7 +60,7 @@ class Quantity:
 LEAKAGE = Quantity("leakage", "Worst-case leakage gain, %", lambda setting: setting.leakage, -1)
 IDENTITY = Quantity("identified", "Identified, %", lambda setting: setting.identified, -1)
 UTILITY = Quantity("accuracy", "Accuracy, %", lambda setting: setting.usefulness, 1)
-"""Of a group whose answers are vectors it has another name: see `utility_of`."""
+"""A group whose answers are vectors has another one in its place: see `utility_of`."""
 TIME = Quantity("latency", "Time of a request, p50, ms", lambda setting: setting.request_ns(), -1, share=False)
 
 

@@ -103,7 +103,7 @@ def test_who_knows_head_and_noise_does_no_worse_than_who_compares_releases():
 
 
 def test_a_length_that_a_defense_may_hide_excludes_nothing():
-    """Of rows of one number, dropout leaves nothing now and then."""
+    """Dropout sometimes leaves nothing of a row of one number."""
     seen, attack = view_of(head(), Dropout(rate=0.9)), WatchList(n_queries=4)
     attack.fit(seen)
     assert not attack._tells_length
