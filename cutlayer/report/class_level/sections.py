@@ -99,7 +99,7 @@ def _row(cell: Cell) -> Html:
 
 
 def _given_away(cell: Cell) -> Html | str:
-    """The number of classes of which the judges recognize most pictures, above the class of which they recognize least."""
+    """The number of classes of which judges recognize most pictures, above the class of which they recognize least."""
     if (least := cell.worst) is None:
         return DASH
     return el("td", f"{cell.given_away} of {len(cell.by_class)}", small(f"{least[0]}: {SHARE.value(least[1])}"))

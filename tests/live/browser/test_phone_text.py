@@ -178,7 +178,7 @@ def sent(room, text_, wish=None, seed=0):
 
 @pytest.mark.parametrize("write", [write_table, pytest.param(write_transformer, marks=pytest.mark.slow)])
 def test_a_sentence_leaves_the_phone_as_it_leaves_a_python_device(write, text_runtime, browse, tmp_path):
-    """It leaves in its own length, without a defense and behind what the room wishes; what a browser cannot do is refused."""
+    """It leaves in its own length, undefended and behind what the room wishes; what a browser cannot do is refused."""
     with open_app(write(tmp_path)) as room:
         driver = browse(**PHONE)
         page(driver, room)
