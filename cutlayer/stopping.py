@@ -1,7 +1,8 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does: it unwinds, writes what it has, and ends with its own exit code.
 
 The signals raise `Stopped` in the main thread. A library may be computing there, and return to Python only later; after
-`GRACE_S` the process is ended without it, with the `last_words` of what was under way.
+`GRACE_S` the process is ended without it, with the `last_words` of what was under way. It is also ended if it has not
+unwound after `UNWIND_S`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from typing import Any, NoReturn
 
 GRACE_S = 1.5
 """Seconds after which a main thread that has not returned to Python is no longer waited for."""
+
+UNWIND_S = 30.0
+"""Seconds after which a main thread that unwinds is no longer waited for."""
 
 LAST_WORDS_S = 0.4
 """Seconds for the last words."""
@@ -110,17 +114,21 @@ def _watch(reading: int) -> None:
             time.sleep(0.01)
             _raised.clear()
             signal.pthread_kill(threading.main_thread().ident or 0, byte - _LOST)
-        elif byte in NUMBERS and signal.getsignal(byte) is _stop and not _raised.wait(GRACE_S):
-            _end(128 + byte)
+        elif byte in NUMBERS and signal.getsignal(byte) is _stop:
+            if not _raised.wait(GRACE_S):
+                _end(128 + byte, "stopped in the middle of a computation")
+            late = threading.Timer(UNWIND_S, _end, (128 + byte, f"stopped, but did not end within {UNWIND_S:g} s"))
+            late.daemon = True
+            late.start()
 
 
-def _end(code: int) -> None:
+def _end(code: int, how: str) -> None:
     def speak() -> None:
         for say in reversed(_last_words):
             with contextlib.suppress(Exception):
                 say()
         with contextlib.suppress(Exception):
-            os.write(2, b"cutlayer: stopped in the middle of a computation.\n")
+            os.write(2, f"cutlayer: {how}.\n".encode())
             sys.stdout.flush()
 
     # The main thread may hold a lock that the words wait for.

@@ -31,6 +31,18 @@ def work():
         lock(mutex)
 """
 
+# What is to be closed waits for something that never comes.
+HANGS = """
+stopping.UNWIND_S, stopping.LAST_WORDS_S = 0.1, 30.0
+def work():
+    with stopping.last_words(lambda: print("what was measured")):
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        finally:
+            time.sleep(60)
+"""
+
 # Python cannot pass on what is raised in a finalizer.
 LOSES = """
 class Lost:
@@ -93,6 +105,12 @@ def test_a_computation_that_does_not_return_to_python_is_ended_with_its_last_wor
     code, out, err = run(COMPUTES, signal.SIGTERM)
     assert (code, out) == (143, "ready\nwhat was measured\n")
     assert err == "cutlayer: stopped in the middle of a computation.\n"
+
+
+def test_a_process_that_does_not_unwind_is_ended_with_its_last_words():
+    code, out, err = run(HANGS, signal.SIGTERM)
+    assert (code, out) == (143, "ready\nwhat was measured\n")
+    assert err == "cutlayer: stopped, but did not end within 0.1 s.\n"
 
 
 def test_a_stop_that_python_cannot_pass_on_is_raised_again():

@@ -8,6 +8,7 @@ back as JSON. It works on Linux; elsewhere the work is done in this process, wit
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import math
 import os
@@ -87,7 +88,7 @@ def confined(work: Callable[[], T], limits: Limits, subject: object) -> T:
         with warnings.catch_warnings():
             # Python warns of threads at a fork; the only ones here belong to numpy, which stops them for it.
             warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+            child = _fork()
         if not child:
             os.close(reading)
             _work(work, limits, writing, parent, scratch)
@@ -103,6 +104,24 @@ def confined(work: Callable[[], T], limits: Limits, subject: object) -> T:
     if answer is None:
         raise _too_slow(subject, limits)
     return _result(answer, status, limits, subject)  # type: ignore[no-any-return]
+
+
+def _fork() -> int:
+    """Fork, with a child that leaves alone what this process made before.
+
+    Collected as garbage in the child, a gRPC channel takes its descriptors out of the epoll set that both processes
+    share, or waits for threads that the child does not have.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        child = os.fork()
+        if not child:
+            gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()
+    return child
 
 
 def _work(work: Callable[[], Any], limits: Limits, writing: int, parent: int, scratch: str) -> NoReturn:

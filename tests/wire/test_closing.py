@@ -53,6 +53,19 @@ def close_soon(client):
     assert time.monotonic() - start < 10
 
 
+def test_a_grpc_client_that_ctrl_c_interrupts_in_a_call_can_be_closed(free_port, monkeypatch):
+    """The call has begun, and no thread reads its events: gRPC itself waits for its end without a limit."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    client = connect(f"grpc://127.0.0.1:{free_port}", Timeouts(connect_s=8.0))
+    monkeypatch.setattr("grpc._channel._run_channel_spin_thread", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.request(MESSAGE, LONG_S)
+    close_soon(client)
+
+
 @each_socket
 def test_closing_ends_the_wait_for_a_connection(scheme, free_port):
     client = connect(f"{scheme}://127.0.0.1:{free_port}", Timeouts(connect_s=20.0))

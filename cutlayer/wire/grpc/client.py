@@ -33,6 +33,9 @@ _LOOK_UP_S = 0.05
 _TORN = "Stream removed"
 """How gRPC describes a call whose connection was lost in a way that has no status code."""
 
+_CLOSING_S = 1.0
+"""How long a channel may take to close."""
+
 _RESET = re.compile(r"RST_STREAM|http/?2", re.IGNORECASE)
 """Part of how gRPC describes a call that HTTP/2 ended, and not the method that was called."""
 
@@ -85,7 +88,7 @@ class GrpcClient:
         if stream is not None:
             stream.close()
         if self._channel is not None:
-            self._channel.close()
+            _close(self._channel)
 
     def _call(self, message: Message, timeout_s: float) -> Message:
         """Make a request by a call of its own."""
@@ -173,7 +176,7 @@ class GrpcClient:
             self._live = channel.unary_unary(LIVE)
             self._channel = channel
         if old is not None:
-            old.close()
+            _close(old)
 
     def _error(self, error: Any, timeout_s: float = 0.0) -> WireError:
         code, details = error.code(), error.details()
@@ -191,6 +194,17 @@ class GrpcClient:
         trailing = dict(error.trailing_metadata() or ())
         retry_after = str(trailing.get(RETRY_AFTER, ""))
         return Refused(code.name, details, int(retry_after) if retry_after.isdecimal() else 0)
+
+
+def _close(channel: grpc.Channel) -> None:
+    """Close a channel, and leave it where that does not end.
+
+    A signal that raises while gRPC begins a call, such as Ctrl-C, leaves a call that never ends; `Channel.close` waits
+    for it without a limit.
+    """
+    closing = threading.Thread(target=channel.close, name="grpc-close", daemon=True)
+    closing.start()
+    closing.join(_CLOSING_S)
 
 
 def _options(timeouts: Timeouts) -> list[tuple[str, int]]:
