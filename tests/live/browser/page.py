@@ -4,7 +4,7 @@ import numpy as np
 from selenium.webdriver.support.ui import WebDriverWait
 
 
-def until(driver, condition, timeout_s=60):
+def until(driver, condition, timeout_s=120):
     """Wait until a JavaScript expression is true, and return its value."""
     return WebDriverWait(driver, timeout_s, 0.05).until(
         lambda _: driver.execute_script(f"return {condition}"), condition

@@ -186,9 +186,7 @@ def test_page_and_device_come_back_to_a_server_that_was_started_again(split, pic
         until(driver, "document.querySelector('#link.lost')")
         assert rebuilt(driver) < 0.01
         with Live(split, tmp_path / "out", port):
-            until(
-                driver, f"!document.querySelector('#link.lost') && !{card()}.classList.contains('gone')", timeout_s=60
-            )
+            until(driver, f"!document.querySelector('#link.lost') && !{card()}.classList.contains('gone')")
             number = driver.execute_script(f"return {card()}.dataset.frame")
             until(driver, f"{card()}.dataset.frame !== '{number}'")
             assert driver.execute_script("return document.querySelectorAll('.card').length") == 1

@@ -25,7 +25,7 @@ from tests.tiny_split import write_split
 
 PHONE = {"width": 390, "height": 844}
 READY = "!document.getElementById('file').disabled"
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 @pytest.fixture(scope="module")
