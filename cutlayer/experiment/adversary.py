@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -66,21 +67,29 @@ def watch_lists(
 
     Every run plays them, because the worst case must not depend on what a plan names: on one release, and on as many as
     another attack waits for; by the likelihood where the noise has a stated law and the head is granted. A plan that
-    names a watch list itself, say with fewer queries of a defense that takes long for each, gets that one in its place.
+    names a watch list itself, say with fewer queries of a defense that takes long for each, gets that one in its place,
+    and the others try as hard as that one.
     """
     if granted < Access.BLACK_BOX or SMASHED not in vantage.sees:
         return []
     stated = any((part.random or part.on) and type(part).density is not Defense.density for part in defense.parts)
     law = {"likelihood": True} if stated and granted >= Access.WHITE_BOX else {}
     most = max([1, *(attack.n_releases for _, attack in attacks)])
-    listed = [Named("watch-list", {**({"n_releases": n} if n > 1 else {}), **law}) for n in dict.fromkeys((1, most))]
-    played = [_game(named) for named, _ in attacks if named.name == listed[0].name]
+    own = [named for named, _ in attacks if named.name == "watch-list"]
+    trying = {name: value for named in own[:1] for name, value in named.options.items() if name not in _GAME}
+    listed = [
+        Named("watch-list", {**trying, **({"n_releases": n} if n > 1 else {}), **law}) for n in dict.fromkeys((1, most))
+    ]
+    played = [_game(named) for named in own]
     return [(named, ATTACKS.make(named.name, **named.options)) for named in listed if _game(named) not in played]
 
 
-def _game(watch_list: Named) -> tuple[int, bool]:
-    """What a watch list observes and knows; others of its options only say how hard it tries."""
-    return watch_list.options.get("n_releases", 1), watch_list.options.get("likelihood", False)
+_GAME = MappingProxyType({"n_releases": 1, "likelihood": False})
+"""What a watch list observes and knows, with the defaults; its other options only say how hard it tries."""
+
+
+def _game(watch_list: Named) -> list[Any]:
+    return [watch_list.options.get(name, default) for name, default in _GAME.items()]
 
 
 def check_granted(attacks: Sequence[Named], granted: Access, vantage: Vantage, servers: int = 1) -> None:
