@@ -7,7 +7,8 @@ real service come from its transcript.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from cutlayer.attacks.gradients.view import Observation
 from cutlayer.defenses.shared.draws import seeded
-from cutlayer.defenses.updates.base import Local, UpdateDefense
+from cutlayer.defenses.updates.base import Local, Update, UpdateDefense
 from cutlayer.training import loss_of
 
 
@@ -112,3 +113,29 @@ def observed(
         _model=model,
     )
     return Made(observation, used, of)
+
+
+def mixed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generator) -> list[Made]:
+    """What the server sees of each client of one round, where the defense mixes their updates.
+
+    Args:
+        made: The updates of the clients, of equally many samples each.
+        defense: What the clients do.
+        rng: Source of the defense's draws.
+    """
+    shared = defense.share(weighted(made), rng)
+    return [
+        m._replace(observation=replace(m.observation, update=_scaled(shared[k], len(made)))) for k, m in enumerate(made)
+    ]
+
+
+def weighted(made: Sequence[Made]) -> dict[int, Update]:
+    """The updates of clients with equally many samples, each with the weight 1 / K, by number."""
+    weight = 1 / len(made)
+    return {k: {name: weight * value for name, value in m.observation.update.items()} for k, m in enumerate(made)}
+
+
+def _scaled(update: Update, factor: int) -> dict[str, Tensor]:
+    """An entry in the size of one client's update; what is no number, such as a ciphertext, as it is."""
+    tensors = {name: torch.as_tensor(value) for name, value in update.items()}
+    return {name: (value * factor).float() if value.is_floating_point() else value for name, value in tensors.items()}

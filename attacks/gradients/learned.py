@@ -1,7 +1,8 @@
 """Pairs of gradients and inputs that an attacker makes of its own samples, for attacks that learn from them.
 
 The gradients are made as the clients make theirs: of batches of the same size, with the same local steps, and through
-the same defense with draws of its own, where the view grants the defense.
+the same defense with draws of its own, where the view grants the defense. Where clients mix their updates, so does the
+attacker.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cutlayer.attacks.gradients.client import observed
+from cutlayer.attacks.gradients.client import Made, mixed, observed
 from cutlayer.attacks.gradients.update import as_gradient, hides_scale
 from cutlayer.attacks.gradients.view import Observation, UpdateView
 from cutlayer.defenses.updates.base import UpdateDefense
@@ -71,14 +72,20 @@ def examples(view: UpdateView, like: Observation, n: int, describe: Describe) ->
     )
     inputs, labels = torch.from_numpy(own.inputs[index]), torch.from_numpy(own.labels[index])
     defense: UpdateDefense = view.defense if view.knows_defense else Unprotected()
-    rows = []
-    for x, y in zip(inputs, labels, strict=True):
-        made = observed(
-            like.model, x, y, defense, rng, local_steps=like.local_steps, lr=like.lr,
+
+    def made(k: int) -> Made:
+        return observed(
+            like.model, inputs[k], labels[k], defense, rng, local_steps=like.local_steps, lr=like.lr,
             batch=like.batch if like.local_steps else 0, round=like.round, eval_mode=like.eval_mode,
         )  # fmt: skip
-        gradient = as_gradient(made.observation)
-        rows.append(describe({name: g.sign() for name, g in gradient.items()} if hides_scale(like) else gradient))
+
+    rows = []
+    for first in range(0, n, view.among):
+        # The last round is filled up with the first updates again.
+        clients = [made(k % n) for k in range(first, first + view.among)]
+        for one in (mixed(clients, defense, rng) if defense.mixes and view.among > 1 else clients)[: n - first]:
+            gradient = as_gradient(one.observation)
+            rows.append(describe({name: g.sign() for name, g in gradient.items()} if hides_scale(like) else gradient))
     return Examples(torch.stack(rows), inputs, labels, n - n_out)
 
 

@@ -64,6 +64,8 @@ class UpdateView:
         auxiliary: The attacker's own labelled inputs, disjoint from those of the clients.
         seed: Seed of the attacker's own random choices.
         device: Where the attacker computes.
+        among: Number of clients among whose updates the defense mixes each; 1 where the attacker sees what one client
+            makes, or the sum of all.
     """
 
     input: TensorSpec
@@ -71,6 +73,7 @@ class UpdateView:
     auxiliary: Dataset
     seed: int = 0
     device: torch.device = CPU
+    among: int = 1
     _labels: tuple[Tensor, ...] | None = None
     _defense: UpdateDefense | None = None
     _new_model: Callable[[], nn.Module] | None = None

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from cutlayer import training
 from cutlayer.attacks.gradients.base import Recovered, UpdateAttack
-from cutlayer.attacks.gradients.client import Made, observed
+from cutlayer.attacks.gradients.client import Made, mixed, observed, weighted
 from cutlayer.attacks.gradients.floors import FLOORS
 from cutlayer.attacks.gradients.scoring import paired
 from cutlayer.attacks.gradients.view import UpdateView
 from cutlayer.data.legend import legend_of
 from cutlayer.data.splits import NO_CLASS, Splits
-from cutlayer.defenses.updates.base import Update, UpdateDefense
+from cutlayer.defenses.updates.base import UpdateDefense
 from cutlayer.errors import ConfigError, CutlayerError, DataError
 from cutlayer.experiment import victim
 from cutlayer.experiment.gradient_plan import Attacker, Cell, GradientPlan, PublishedUpdate, UpdateKind, toml
@@ -240,6 +240,7 @@ def view(
     *,
     seed: int,
     defense: UpdateDefense,
+    among: int,
     fresh: Callable[[], nn.Module],
 ) -> UpdateView:
     """What an attacker is granted beside the updates.
@@ -250,6 +251,7 @@ def view(
         labels: The labels of each update.
         seed: Seed of the attacker's own draws.
         defense: The clients' defense.
+        among: See `UpdateView`.
         fresh: Builds a model of the clients' architecture.
     """
     return UpdateView(
@@ -258,6 +260,7 @@ def view(
         auxiliary=data.auxiliary,
         seed=seed,
         device=pick_device(),
+        among=among,
         # In ascending order, for the order of a batch is nothing that an attacker knows.
         _labels=tuple(own.sort().values for own in labels) if "labels" in attacker.knows else None,
         _defense=defense if "defense" in attacker.knows else None,
@@ -266,14 +269,17 @@ def view(
 
 
 def _view(cell: Cell, target: Target, labels: Sequence[Tensor]) -> UpdateView:
-    return view(cell.attacker, target.data, labels, seed=cell.seed, defense=target.defense, fresh=target.fresh)
+    among = cell.victim.clients if target.defense.mixes and cell.attacker.of == "client" else 1
+    return view(
+        cell.attacker, target.data, labels, seed=cell.seed, defense=target.defense, among=among, fresh=target.fresh
+    )
 
 
 def _made(target: Target, cell: Cell, attack: UpdateAttack | None) -> tuple[list[Made], list[Tensor], list[Tensor]]:
     """The updates, and for each the samples and the labels that its clients hold."""
     data, defense, kind, clients = target.data.private, target.defense, cell.kind, cell.victim.clients
     summed = cell.attacker.of == "sum"
-    mixing = summed or type(defense).share is not UpdateDefense.share
+    mixing = summed or defense.mixes
     n = cell.updates * clients if summed else -(-cell.updates // clients) * clients if mixing else cell.updates
     model = target.model if attack is None else attack.broadcast(_view(cell, target, []), target.model)
     parts = [slice(k * kind.samples, (k + 1) * kind.samples) for k in range(n)]
@@ -288,8 +294,8 @@ def _made(target: Target, cell: Cell, attack: UpdateAttack | None) -> tuple[list
     ]  # fmt: skip
     if not mixing:
         return made, inputs, labels
-    rounds = [_mixed(made[k : k + clients], defense, _rng(cell, k, 1), summed) for k in range(0, n, clients)]
-    made = [m for each in rounds for m in each]
+    rounds = [(made[k : k + clients], defense, _rng(cell, k, 1)) for k in range(0, n, clients)]
+    made = [_summed(*each) for each in rounds] if summed else [m for each in rounds for m in mixed(*each)]
     if summed:
         inputs = [torch.cat(inputs[k : k + clients]) for k in range(0, n, clients)]
         labels = [torch.cat(labels[k : k + clients]) for k in range(0, n, clients)]
@@ -302,32 +308,15 @@ def _rng(cell: Cell, update: int, use: int = 0) -> np.random.Generator:
     return np.random.default_rng([cell.seed, cell.epochs, update, use, CLIENTS])
 
 
-def _mixed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generator, summed: bool) -> list[Made]:
-    """What the server sees of one round: each client's entry as the defense mixes it, or what it computes as the sum.
-
-    The updates of clients with equally many samples have the weight 1 / K each. An entry is scaled back by K, to the
-    size of the client's own update.
-    """
-    weight = 1 / len(made)
-    weighted = {k: {name: weight * value for name, value in m.observation.update.items()} for k, m in enumerate(made)}
-    shared = defense.share(weighted, rng)
-    if not summed:
-        return [
-            m._replace(observation=replace(m.observation, update=_scaled(shared[k], len(made))))
-            for k, m in enumerate(made)
-        ]
+def _summed(made: Sequence[Made], defense: UpdateDefense, rng: np.random.Generator) -> Made:
+    """What the server computes as the sum of one round."""
+    shared = defense.share(weighted(made), rng)
     first = made[0].observation
     total = {name: torch.as_tensor(value).float() for name, value in defense.summed(shared).items()}
     # Each of the local steps is taken for one on the batches of all clients.
     sizes = {key: sum(getattr(m.observation, key) for m in made) for key in ("samples", "batch")}
     observation = replace(first, update=total, **sizes)
-    return [Made(observation, torch.cat([m.inputs for m in made]), torch.cat([m.labels for m in made]))]
-
-
-def _scaled(update: Update, factor: int) -> dict[str, Tensor]:
-    """An entry in the size of one client's update; what is no number, such as a ciphertext, as it is."""
-    tensors = {name: torch.as_tensor(value) for name, value in update.items()}
-    return {name: (value * factor).float() if value.is_floating_point() else value for name, value in tensors.items()}
+    return Made(observation, torch.cat([m.inputs for m in made]), torch.cat([m.labels for m in made]))
 
 
 def attacked(

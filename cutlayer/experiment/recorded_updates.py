@@ -77,7 +77,13 @@ def attack_transcript(
             named, record = attacker.attack, _unscored(plan, made, round, attacker)
             fresh = partial(_model, setup, plan.seed + 1)
             seen = view(
-                attacker, data, labels, seed=plan.seed, defense=update_defense(plan.update_defense), fresh=fresh
+                attacker,
+                data,
+                labels,
+                seed=plan.seed,
+                defense=update_defense(plan.update_defense),
+                among=1,
+                fresh=fresh,
             )
             observations = [m.observation for m in made]
             answer = (

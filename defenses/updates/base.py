@@ -73,6 +73,11 @@ class UpdateDefense(ABC):
         return self.on and (kind.protect, kind.protect_update) != base
 
     @property
+    def mixes(self) -> bool:
+        """Whether the clients of a round mix their updates before the server sees them; see `share`."""
+        return type(self).share is not UpdateDefense.share
+
+    @property
     def needs_loss(self) -> bool:
         """Whether the defense computes the loss of the client's samples, for which the client needs the whole model."""
         return False

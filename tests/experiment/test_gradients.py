@@ -211,14 +211,14 @@ def test_the_sum_of_what_clients_send_is_the_mean_of_their_gradients():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
     inputs, labels = torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 1, 0])
-    from cutlayer.attacks.gradients.client import observed
+    from cutlayer.attacks.gradients.client import mixed, observed
     from cutlayer.defenses.updates.none import Unprotected
 
     each = [
         observed(model, inputs[k : k + 2], labels[k : k + 2], Unprotected(), np.random.default_rng()) for k in (0, 2)
     ]
     whole = observed(model, inputs, labels, Unprotected(), np.random.default_rng()).observation
-    (summed,) = gradients._mixed(each, Unprotected(), np.random.default_rng(), True)
+    summed = gradients._summed(each, Unprotected(), np.random.default_rng())
     assert summed.observation.samples == 4
     for name, value in whole.update.items():
         assert torch.allclose(summed.observation.update[name], value, atol=1e-7)
@@ -228,12 +228,12 @@ def test_the_sum_of_what_clients_send_is_the_mean_of_their_gradients():
         )
         for k in (0, 2)
     ]
-    (one_step,) = gradients._mixed(stepped, Unprotected(), np.random.default_rng(), True)
+    one_step = gradients._summed(stepped, Unprotected(), np.random.default_rng())
     # Whoever repeats the step takes it with the samples of all clients.
     assert (one_step.observation.samples, one_step.observation.batch) == (4, 4)
     for name, value in whole.update.items():
         assert torch.allclose(one_step.observation.update[name], -0.5 * value, atol=1e-6)
-    single = gradients._mixed(each, Unprotected(), np.random.default_rng(), False)
+    single = mixed(each, Unprotected(), np.random.default_rng())
     for one, other in zip(single, each, strict=True):
         assert torch.allclose(one.observation.update["1.bias"], other.observation.update["1.bias"], atol=1e-7)
 
