@@ -28,6 +28,9 @@ LAST_WORDS_S = 0.4
 
 NUMBERS = (signal.SIGTERM, signal.SIGHUP)
 
+_WAKE = signal.SIGURG
+"""A signal that is ignored unless somebody asks for it, and does nothing here but end the main thread's wait."""
+
 _LOST = 128
 """Added to the number of a signal, and written into the pipe where signals write their numbers, when the exception of
 that signal was raised where Python cannot pass it on, and has been dropped."""
@@ -60,7 +63,8 @@ def heed() -> None:
     """Raise `Stopped` in the main thread, which calls this, at the first SIGTERM or SIGHUP; ignore those that follow.
 
     Where Python drops the exception of one of these, or of Ctrl-C, the signal is raised again: a library calls Python
-    from functions that cannot pass an exception on, such as `__del__` or a check after a call of ZeroMQ.
+    from functions that cannot pass an exception on, such as `__del__` or a check after a call of ZeroMQ. Where another
+    thread than the main one gets a signal, the main one is woken, also for a handler that takes the place of these.
 
     A process that runs as PID 1, as in a container, would ignore SIGTERM otherwise. A signal that is ignored already
     stays so: `nohup` ignores SIGHUP.
@@ -70,6 +74,7 @@ def heed() -> None:
     for number in NUMBERS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
+    signal.signal(_WAKE, lambda *_: None)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     # Written to in the signal's own context, also while a library computes in the main thread.
@@ -114,7 +119,11 @@ def _watch(reading: int) -> None:
             time.sleep(0.01)
             _raised.clear()
             signal.pthread_kill(threading.main_thread().ident or 0, byte - _LOST)
-        elif byte in NUMBERS and signal.getsignal(byte) is _stop:
+            continue
+        if byte in (*NUMBERS, signal.SIGINT):
+            # The system may deliver it to another thread, and Python handles it in the main one, which may wait.
+            signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
+        if byte in NUMBERS and signal.getsignal(byte) is _stop:
             if not _raised.wait(GRACE_S):
                 _end(128 + byte, "stopped in the middle of a computation")
             late = threading.Timer(UNWIND_S, _end, (128 + byte, f"stopped, but did not end within {UNWIND_S:g} s"))

@@ -31,6 +31,18 @@ def work():
         lock(mutex)
 """
 
+# The system gives a signal to any thread that does not block it, and Python handles it in the main one.
+ELSEWHERE = """
+def work():
+    import threading
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Timer(0.2, lambda: print("ready", flush=True)).start()
+    stop.wait()
+    print("told to stop", flush=True)
+"""
+
 # What is to be closed waits for something that never comes.
 HANGS = """
 stopping.UNWIND_S, stopping.LAST_WORDS_S = 0.1, 30.0
@@ -105,6 +117,10 @@ def test_a_computation_that_does_not_return_to_python_is_ended_with_its_last_wor
     code, out, err = run(COMPUTES, signal.SIGTERM)
     assert (code, out) == (143, "ready\nwhat was measured\n")
     assert err == "cutlayer: stopped in the middle of a computation.\n"
+
+
+def test_a_main_thread_that_waits_is_woken_by_a_signal_that_another_thread_gets():
+    assert run(ELSEWHERE, signal.SIGTERM) == (0, "ready\ntold to stop\n", "")
 
 
 def test_a_process_that_does_not_unwind_is_ended_with_its_last_words():
