@@ -1,6 +1,6 @@
 """The security options of the commands. `Security` declares them; each side is offered those that it can use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +9,16 @@ from tyro.conf import Suppress, arg
 from cutlayer.wire.security import Security
 
 
+# What is not offered is suppressed for tyro as it is today, and no argument for the oldest one, which only hides what is
+# suppressed, so that another option cannot have its name.
 @dataclass(frozen=True, slots=True)
 class Client(Security):  # noqa: D101  tyro shows the texts of Security
-    allow: Suppress[Path | None] = None
+    allow: Suppress[Path | None] = field(default=None, init=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Server(Security):  # noqa: D101  tyro shows the texts of Security
-    curve_server: Suppress[Path | None] = None
+    curve_server: Suppress[Path | None] = field(default=None, init=False)
 
 
 # Without a name, the options are --ca and so on, not --security.ca.
