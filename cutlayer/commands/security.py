@@ -9,8 +9,8 @@ from tyro.conf import Suppress, arg
 from cutlayer.wire.security import Security
 
 
-# What is not offered is suppressed for tyro as it is today, and no argument for the oldest one, which only hides what is
-# suppressed, so that another option cannot have its name.
+# What is not offered is suppressed for tyro as it is today, and no argument for the oldest one: that only hides what is
+# suppressed, so that no other option could have its name.
 @dataclass(frozen=True, slots=True)
 class Client(Security):  # noqa: D101  tyro shows the texts of Security
     allow: Suppress[Path | None] = field(default=None, init=False)
