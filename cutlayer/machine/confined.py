@@ -109,8 +109,8 @@ def confined(work: Callable[[], T], limits: Limits, subject: object) -> T:
 def _fork() -> int:
     """Fork, with a child that leaves alone what this process made before.
 
-    Collected as garbage in the child, a gRPC channel takes its descriptors out of the epoll set that both processes
-    share, or waits for threads that the child does not have.
+    What holds descriptors or threads must not be collected as garbage in the child: where it collected channels and
+    servers of gRPC, the next gRPC server of this process answered nobody.
     """
     collecting = gc.isenabled()
     gc.disable()

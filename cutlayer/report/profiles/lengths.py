@@ -21,7 +21,7 @@ def names(profile: Profile) -> list[str]:
 
 
 def rows(profile: Profile, time: Callable[[float], str]) -> list[tuple[str, list[str]]]:
-    """For each cut and length the values of these columns; empty where no lengths were asked for.
+    """Return the values of these columns for each cut and length; empty where no lengths were asked for.
 
     Args:
         profile: The profile.

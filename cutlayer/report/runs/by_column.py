@@ -24,7 +24,7 @@ def best(setting: Setting) -> AttackRecord | None:
 
 
 def lines(settings: list[Setting]) -> list[tuple[str, float, list[ColumnRecord]]]:
-    """For each column its name, how often guessing is right, and its record by the best attack of each setting."""
+    """Return the name of each column, how often guessing is right, and its record by each setting's best attack."""
     records = [found.columns for setting in settings if (found := best(setting))]
     return [(of[0].name, of[0].guessed, list(of)) for of in zip(*records, strict=True)] if records else []
 
