@@ -75,14 +75,15 @@ class Team:
         places = [one.frame.smashed.shape[1] for one in frames]
         rebuilt: list[list[Rebuilt | Read]] = [[] for _ in frames]
         for name, member in self._members.items():
-            if (chosen is not None and name not in chosen) or (inputs := member.invert(smashed, wishes)) is None:
+            if (chosen is not None and name not in chosen) or (made := member.invert(smashed, wishes)) is None:
                 continue
-            for row, made, original, n in zip(rebuilt, inputs, originals, places, strict=True):
-                row.append(self._showing.made(name, made.detach().numpy(), original, n))
+            for row, input, learned, original, n in zip(rebuilt, *made, originals, places, strict=True):
+                row.append(self._showing.made(name, input.detach().numpy(), original, n)._replace(learned=learned))
         for one, arrived, wish, row in zip(frames, smashed, wishes, rebuilt, strict=True):
             named = self._list.name(arrived.numpy(), wish, one.original)
             seen = None if one.original is None else self._showing.original(one.original)
-            yield one.device, Picture(one.frame.number, seen, tuple(row), named, one.frame.prediction)
+            stated = None if one.frame.wish is None else one.frame.wish.title
+            yield one.device, Picture(one.frame.number, seen, tuple(row), named, one.frame.prediction, stated)
 
     def _member(self, name: str) -> Member:
         input, smashed = self._manifest.input.shape, self._manifest.smashed.shape

@@ -97,12 +97,14 @@ class Rebuilt(NamedTuple):
         picture: A data URL.
         leakage_gain: Share of the mean image's error that it removed; None where the original is not known.
         psnr_db: Quality of the picture; None where the original is not known.
+        learned: Whether the attacker had learned behind the defense of this frame.
     """
 
     attacker: str
     picture: str
     leakage_gain: float | None
     psnr_db: float | None
+    learned: bool = True
 
 
 class Read(NamedTuple):
@@ -115,6 +117,7 @@ class Read(NamedTuple):
         right: How many tokens are right; None where the sentence is not known.
         of: How many there are, without the unknown ones.
         unknown: How many words of the sentence the vocabulary lacks; 0 where the sentence is not known.
+        learned: See `Rebuilt`.
     """
 
     attacker: str
@@ -122,6 +125,7 @@ class Read(NamedTuple):
     right: int | None
     of: int
     unknown: int
+    learned: bool = True
 
 
 class Picture(NamedTuple):
@@ -134,6 +138,7 @@ class Picture(NamedTuple):
         rebuilt: What each attacker made of it.
         candidate: What the watch list says; None where there is none.
         prediction: What the server answered to this frame; None where it names no class.
+        defense: Title of the wish that its request states; None where it states another text.
     """
 
     frame: int
@@ -141,6 +146,7 @@ class Picture(NamedTuple):
     rebuilt: tuple[Rebuilt | Read, ...]
     candidate: Mapping[str, Any] | None
     prediction: Mapping[str, Any] | None = None
+    defense: str | None = None
 
 
 @dataclass
@@ -233,4 +239,5 @@ class Device:
         return {
             "type": "frame", "id": self.id, "frame": self.picture.frame, "original": self.picture.original,
             "rebuilt": rebuilt, "candidate": self.picture.candidate, "prediction": self.picture.prediction,
+            "defense": self.picture.defense,
         }  # fmt: skip

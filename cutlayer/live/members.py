@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,19 @@ FORMAT = 1
 """Grows when a decoder that was kept before must not be used any more."""
 
 
+class Inverted(NamedTuple):
+    """What a member makes of frames.
+
+    Attributes:
+        inputs: Images, ``(N, C, H, W)``, or the ids of sentences.
+        learned: Of each, whether the member had learned behind the defense of that frame; where it had not, it answers
+            with what it learned behind another one.
+    """
+
+    inputs: Tensor
+    learned: list[bool]
+
+
 class Member(Protocol):
     """An attacker of a team."""
 
@@ -36,8 +49,8 @@ class Member(Protocol):
     def state(self) -> dict[str, Any]:
         """What a page is told of it: name, title, whether it is ready, progress and words."""
 
-    def invert(self, smashed: Tensor, wishes: Sequence[Wish]) -> Tensor | None:
-        """The images behind smashed data, ``(N, C, H, W)``, each behind its wish; None before it has learned."""
+    def invert(self, smashed: Tensor, wishes: Sequence[Wish]) -> Inverted | None:
+        """The inputs behind smashed data, each behind its wish; None before it has learned anything."""
 
 
 class Refitted:
@@ -73,24 +86,27 @@ class Refitted:
         progress = 1.0 if ready else 0.0
         return {"name": self._name, "title": self._title, "ready": ready, "progress": progress, "words": self._words}
 
-    def invert(self, smashed: Tensor, wishes: Sequence[Wish]) -> Tensor | None:
+    def invert(self, smashed: Tensor, wishes: Sequence[Wish]) -> Inverted | None:
         """See `Member`."""
-        images = []
+        inputs, learned = [], []
         for arrived, wish in zip(smashed, wishes, strict=True):
-            if (attack := self._behind(wish)) is None:
+            if (found := self._behind(wish)) is None:
                 return None
-            images.append(attack.invert(arrived[None]))
-        return torch.cat(images)
+            inputs.append(found[0].invert(arrived[None]))
+            learned.append(found[1])
+        return Inverted(torch.cat(inputs), learned)
 
-    def _behind(self, wish: Wish) -> Attack | None:
+    def _behind(self, wish: Wish) -> tuple[Attack, bool] | None:
+        """The attack for frames behind a wish, and whether it was fitted there; None before any was fitted."""
         with self._changed:
             if (attack := self._fitted.get(wish.title)) is not None:
                 self._fitted.move_to_end(wish.title)
-                return attack
+                return attack, True
             if wish.title not in self._failed:
                 self._asked = wish
                 self._changed.notify()
-            return next(reversed(self._fitted.values()), None)
+            last = next(reversed(self._fitted.values()), None)
+            return None if last is None else (last, False)
 
     def _fit(self) -> None:
         while True:
@@ -161,12 +177,12 @@ class Told:
             "words": self._words,
         }  # fmt: skip
 
-    def invert(self, smashed: Tensor, wishes: Sequence[Wish]) -> Tensor | None:
+    def invert(self, smashed: Tensor, wishes: Sequence[Wish]) -> Inverted | None:
         """See `Member`."""
         if not self._ready:
             return None
         with self._lock:
-            return self._answering.invert(smashed, wishes)
+            return Inverted(self._answering.invert(smashed, wishes), [True] * len(wishes))
 
     def _load(self) -> bool:
         from safetensors import SafetensorError

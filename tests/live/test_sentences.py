@@ -74,7 +74,8 @@ def test_a_word_that_the_vocabulary_lacks_is_shown_and_is_not_counted_as_read():
         ("the", True), ("[UNK]", None), ("value", True), ("the", False)
     ]  # fmt: skip
     assert (read.right, read.of, read.unknown) == (2, 2, 2)
-    assert showing.made("token-ridge", guess, None, 4)[2:] == (None, 4, 0)
+    unshared = showing.made("token-ridge", guess, None, 4)
+    assert (unshared.right, unshared.of, unshared.unknown) == (None, 4, 0)
 
 
 def test_who_shares_nothing_is_read_and_not_scored(opened, tmp_path):

@@ -109,6 +109,7 @@ export class Card {
       this.shownMs = performance.now();
       this.frame = frame;
       this.root.dataset.frame = frame.frame;
+      this.root.dataset.defense = frame.defense ?? "";
       this.draw();
     }
     this.showing = false;
@@ -225,6 +226,7 @@ class Tile {
   show(rebuilt, picture, shared) {
     if (!this.rebuilt) this.root.querySelector(".waiting").replaceChildren();
     this.rebuilt = rebuilt;
+    this.wait(this.attacker, this.device);
     this.picture.show(picture);
     const unscored = shared ? "not scored: what the device saw came too late" : "not scored";
     const { leakage_gain: leak, psnr_db: psnr } = rebuilt;

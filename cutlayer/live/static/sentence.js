@@ -48,6 +48,7 @@ export class Reading {
   show(read, _, shared) {
     if (!this.read) this.root.querySelector(".waiting").replaceChildren();
     this.read = read;
+    this.wait(this.attacker, this.device);
     const { tokens, right, of, unknown = 0 } = read;
     showTokens(this.root.querySelector(".sentence"), tokens);
     const share = of && right !== null ? right / of : 0;

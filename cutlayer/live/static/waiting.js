@@ -2,11 +2,15 @@
 
 import { element, percent, say } from "./words.js";
 
-// `tile` has root, title, meaning, attacker and device; `words` are for an attacker that is ready.
+// `tile` has root, title, meaning, attacker and device; `words` are for an attacker that is ready. What it made of the
+// frame that is shown, if anything, says whether the attacker had learned behind the defense of that frame.
 export function waiting(tile, words, made) {
   const { root, title, meaning, attacker, device } = tile;
   const busy = !/^(ready|knows)/.test(attacker.words ?? "");
-  say(root.querySelector("figcaption small"), busy && attacker.ready ? attacker.words : meaning);
+  const elsewhere = made?.learned === false;
+  root.classList.toggle("elsewhere", elsewhere);
+  const now = busy && attacker.ready ? attacker.words : elsewhere ? "has not learned this defense yet" : meaning;
+  say(root.querySelector("figcaption small"), now);
   root.querySelector("figcaption").title = `${meaning} (${attacker.words})`;
   const place = root.querySelector(".waiting");
   if (made) return;

@@ -56,6 +56,22 @@ def test_a_device_that_shares_is_shown_with_what_was_rebuilt_and_every_figure(ro
     assert errors(driver) == []
 
 
+def test_who_has_not_learned_the_defense_of_a_frame_says_so_beside_its_picture(room, browse):
+    learned, elsewhere = frame_message(BLACK, GREY, frame=1), frame_message(BLACK, GREY, frame=2)
+    elsewhere["rebuilt"][0]["learned"] = False
+    room.tell(**room_message())
+    room.tell(**device_message())
+    room.tell(**elsewhere)
+    driver = opened(room, browse)
+    until(driver, "document.querySelector('.card')?.dataset.frame === '2'")
+    assert text(driver, "[data-attacker=ridge] figcaption small") == "has not learned this defense yet"
+    assert text(driver, "[data-attacker=decoder] figcaption small") != "has not learned this defense yet"
+    room.tell(**learned)
+    until(driver, "document.querySelector('.card').dataset.frame === '1'")
+    assert text(driver, "[data-attacker=ridge] figcaption small") != "has not learned this defense yet"
+    assert errors(driver) == []
+
+
 def test_a_device_that_keeps_its_picture_is_shown_with_the_guess_alone(room, browse):
     candidate = {"rank": None, "of": 1000, "index": 411, "picture": None, "sure": False}
     room.tell(**room_message())
