@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from cutlayer.cloud.tap import Tap
 from cutlayer.machine.compute import tune_allocator
 from cutlayer.models.manifest import tail_name
 from cutlayer.split_folder import Runtime, open_split
+from cutlayer.stopping import StopSignal
 from cutlayer.tables import UNDEFENDED, Named
 from cutlayer.terminal import tell, tell_lines
 from cutlayer.wire.connect import listen as listen_at
@@ -72,9 +71,7 @@ def serve(
         SplitError: The folder is damaged.
         WireError: The address is taken.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     tune_allocator()
     split = open_split(folder)
     manifest = split.manifest

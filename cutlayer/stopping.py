@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import sys
 import threading
@@ -42,6 +43,33 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+class StopSignal:
+    """SIGTERM and SIGINT, for a server that waits for one of them in the main thread, in place of what `heed` does.
+
+    The handlers use a queue and no `threading.Event`: a handler runs in the main thread, and an event waits for ever
+    where the main thread is about to wait for the same event and holds its lock.
+    """
+
+    def __init__(self) -> None:
+        self._heard = queue.SimpleQueue[int]()
+        self._number: int | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: self._heard.put(number))
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for a signal, without end if no time is given; return whether one came."""
+        if self._number is None:
+            with contextlib.suppress(queue.Empty):
+                self._number = self._heard.get(timeout=timeout_s)
+        return self._number is not None
+
+    @property
+    def number(self) -> int | None:
+        """The number of the first signal that came; None where none came."""
+        self.wait(0)
+        return self._number
 
 
 def leave(stop: KeyboardInterrupt) -> NoReturn:
@@ -103,28 +131,34 @@ def last_words(say: Callable[[], object]) -> Iterator[None]:
 
 
 _last_words: list[Callable[[], object]] = []
-_raised = threading.Event()
+_raised = False
+"""Whether the main thread has been told; no `threading.Event`, as in `StopSignal`, because a second signal may come."""
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    if not _raised.is_set():
-        _raised.set()
+    global _raised
+    if not _raised:
+        _raised = True
         raise Stopped(number)
 
 
 def _watch(reading: int) -> None:
+    global _raised
     while True:
         (byte,) = os.read(reading, 1)
         if byte > _LOST:
             time.sleep(0.01)
-            _raised.clear()
+            _raised = False
             signal.pthread_kill(threading.main_thread().ident or 0, byte - _LOST)
             continue
         if byte in (*NUMBERS, signal.SIGINT):
             # The system may deliver it to another thread, and Python handles it in the main one, which may wait.
             signal.pthread_kill(threading.main_thread().ident or 0, _WAKE)
         if byte in NUMBERS and signal.getsignal(byte) is _stop:
-            if not _raised.wait(GRACE_S):
+            end_s = time.monotonic() + GRACE_S
+            while not _raised and time.monotonic() < end_s:
+                time.sleep(0.01)
+            if not _raised:
                 _end(128 + byte, "stopped in the middle of a computation")
             late = threading.Timer(UNWIND_S, _end, (128 + byte, f"stopped, but did not end within {UNWIND_S:g} s"))
             late.daemon = True

@@ -31,12 +31,26 @@ def work():
         lock(mutex)
 """
 
+# Each signal comes while the main thread begins or ends a wait.
+OFTEN = """
+def work():
+    import threading
+    print("ready", flush=True)
+    for _ in range(200):
+        stop = stopping.StopSignal()
+        threading.Timer(0.001, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        while not stop.wait(0):
+            pass
+        assert stop.number == signal.SIGTERM
+    print("told to stop", flush=True)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+"""
+
 # The system gives a signal to any thread that does not block it, and Python handles it in the main one.
 ELSEWHERE = """
 def work():
     import threading
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = stopping.StopSignal()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Timer(0.2, lambda: print("ready", flush=True)).start()
     stop.wait()
@@ -121,6 +135,10 @@ def test_a_computation_that_does_not_return_to_python_is_ended_with_its_last_wor
 
 def test_a_main_thread_that_waits_is_woken_by_a_signal_that_another_thread_gets():
     assert run(ELSEWHERE, signal.SIGTERM) == (0, "ready\ntold to stop\n", "")
+
+
+def test_a_signal_that_comes_at_any_moment_of_a_wait_ends_it():
+    assert run(OFTEN, signal.SIGURG) == (0, "ready\ntold to stop\n", "")
 
 
 def test_a_process_that_does_not_unwind_is_ended_with_its_last_words():

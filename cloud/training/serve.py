@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -20,7 +18,7 @@ from cutlayer.protocols.setup import Setup, check_cuts, prepare, untrained
 from cutlayer.protocols.unused import unused
 from cutlayer.records.training import RoundRecord, TrainingRecord
 from cutlayer.spec import TensorSpec, image_spec, input_shape
-from cutlayer.stopping import Stopped
+from cutlayer.stopping import Stopped, StopSignal
 from cutlayer.wire.address import Address
 from cutlayer.wire.connect import listen as listen_at
 from cutlayer.wire.security import PLAIN, Security
@@ -74,14 +72,7 @@ def serve(
         Unreachable: No client is left, and the training has not ended.
         WireError: The address is taken.
     """
-    stop, numbers = threading.Event(), list[int]()
-
-    def heard(number: int, _: object) -> None:
-        numbers.append(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, heard)
+    stop = StopSignal()
     tune_allocator()
     folder = out / plan.id
     check_writable(folder, "folder")
@@ -102,7 +93,7 @@ def serve(
         server = opened.enter_context(
             closing(listen_at(listen, hosted.service, timeouts, security=security, visitors=visitors))
         )
-        opened.callback(lambda: hosted.service.drain(GRACE_S, stopped(hosted.record) if numbers else ""))
+        opened.callback(lambda: hosted.service.drain(GRACE_S, stopped(hosted.record) if stop.number else ""))
         ready(str(server.address), hosted.record)
         failed_s: float | None = None
         said_s = time.monotonic()
@@ -120,13 +111,13 @@ def serve(
         if hosted.failed is not None:
             raise hosted.failed
     if not record.finished:
-        if not numbers:
+        if stop.number is None:
             raise Unreachable(
                 f"No client is left after round {len(record.rounds)} of {plan.rounds}",
                 "start the server again by the same command with --resume, and then the clients",
             )
         say(stopped(record))
-        raise Stopped(numbers[0])
+        raise Stopped(stop.number)
     return record, setup
 
 

@@ -110,13 +110,11 @@ def _watch(
     split: Path, tap: Path, data: str | None, attacks: str | None, port: int, out: Path, data_root: Path | None,
     seed: int,
 ) -> None:  # fmt: skip
-    import signal
-    import threading
-
     from cutlayer.live.prepare import check_attackers
     from cutlayer.live.watching import watch_tap
     from cutlayer.registry import ATTACKS
     from cutlayer.split_folder import open_split
+    from cutlayer.stopping import StopSignal
 
     folder = open_split(split)
     quick = "token-ridge" if folder.manifest.sequence else "ridge"
@@ -127,9 +125,7 @@ def _watch(
     named = data or folder.manifest.data
     if named is None:
         raise ConfigError("The split folder names no data set; name the attackers' own with --data.")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     with watch_tap(tap, folder, named, out=out, attackers=names, port=port, data_root=data_root, seed=seed) as page:
         tell(f"page {page}")
         stop.wait()

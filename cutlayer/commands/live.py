@@ -58,14 +58,12 @@ def live(
         seed: Seed of the data's parts and of the attackers.
         data_root: Folder of the data sets that are not embedded; CUTLAYER_DATA or ./data if left out.
     """
-    import signal
-    import threading
-
     from cutlayer.live.prepare import DATA, check_attackers, usual_attackers, usual_split
     from cutlayer.live.serve import open_room
     from cutlayer.machine.files import check_writable
     from cutlayer.registry import ATTACKS
     from cutlayer.split_folder import open_split
+    from cutlayer.stopping import StopSignal
 
     names = None if attacks is None else tuple(dict.fromkeys(name for name in attacks.split(",") if name))
     if names == ():
@@ -79,9 +77,7 @@ def live(
     named = data or folder.manifest.data
     if named is None:
         raise ConfigError("The split folder names no data set for the attackers; name one with --data.")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     with open_room(
         folder, named, out=out, attackers=names, host=host, port=port, share=share, most_devices=most_devices,
         security=security, data_root=data_root, seed=seed,
