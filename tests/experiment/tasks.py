@@ -40,3 +40,10 @@ def wait_forever(path: str) -> None:
     part.rename(path)
     while True:
         time.sleep(60)
+
+
+def show_progress() -> int:
+    """What torch does where a model is measured, also where no bar is shown."""
+    from tqdm import tqdm
+
+    return sum(tqdm(range(3), disable=True))

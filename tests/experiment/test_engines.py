@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -120,6 +121,25 @@ def test_the_processes_of_tasks_have_as_many_threads_as_cores_were_asked_for(out
 def test_what_runs_is_ended_when_nobody_wants_the_outcomes_any_more(ran):
     endless = ran[1]
     until(lambda: endless is None or not alive(endless))
+
+
+PROGRESS = f"""
+from pathlib import Path
+from cutlayer.experiment.engines.base import Task
+from cutlayer.registry import ENGINES
+
+if __name__ == "__main__":
+    (outcome,) = ENGINES.make("local").run([Task("bar", "{TASKS}:show_progress", {{}}, ())], Path("work"))
+    print(outcome.value)
+"""
+
+
+def test_a_process_of_this_machine_leaves_no_semaphore_of_a_progress_bar(tmp_path):
+    pytest.importorskip("tqdm")
+    script = tmp_path / "progress.py"  # a file, which the processes of the engine can import
+    script.write_text(PROGRESS)
+    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("3\n", "")
 
 
 def until(true):

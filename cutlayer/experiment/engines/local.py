@@ -85,6 +85,12 @@ def _begin() -> None:
     """End this process with the one that started it, however that ends; a Ctrl-C reaches that one alone."""
     os.setsid()
     threading.Thread(target=_follow, name="parent", daemon=True).start()
+    # torch begins a progress bar, also where it shows none, whose lock would be a semaphore of the system. A process
+    # that a signal ends leaves that behind, and Python warns of it.
+    with contextlib.suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())
 
 
 def _follow() -> None:
