@@ -29,9 +29,9 @@ from cutlayer.attacks.base import Attack
 from cutlayer.attacks.queries import HELD_OUT, release, varied, with_held_out
 from cutlayer.attacks.view import Access, View
 from cutlayer.errors import ConfigError
-from cutlayer.machine.compute import autocast
+from cutlayer.machine.compute import autocast, fastest_layout
 from cutlayer.nets.decoders import build, parse
-from cutlayer.nets.grid import standardize
+from cutlayer.nets.grid import parted, standardize
 from cutlayer.nets.together import share, together
 from cutlayer.options import Batch, Count, LearningRate, Whole
 from cutlayer.progress import note, track
@@ -105,19 +105,21 @@ class Decoder(Attack):
         images = images.to(view.device)
         smashed = release(view.query, images, view.device)
         standardize(network, smashed[:CHUNK])
+        fixed, body = parted(network)
+        smashed = _applied(fixed, smashed)
         least, best = torch.inf, copy.deepcopy(network.state_dict())
         learned, arrived, held_out = images[:training], smashed[:training], smashed[training:]
         optimizer = torch.optim.Adam(network.parameters(), self.lr, fused=True)
         steps = max(1, self.epochs * -(-training // self.batch))
         least_share = 0.0 if self.schedule == "cosine" else 1.0
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=least_share * self.lr)
-        with together(network) as learner:
+        with together(body) as learner:
             for epoch in track(range(self.epochs), "training the decoder"):
                 if self.varied:
                     learned = varied(images[:training].cpu(), generator).to(view.device)
-                    arrived = release(view.query, learned, view.device)
+                    arrived = _applied(fixed, release(view.query, learned, view.device))
                 elif epoch and view.random and (epoch < self.n_queries or not self.n_queries):
-                    arrived = release(view.query, learned, view.device)
+                    arrived = _applied(fixed, release(view.query, learned, view.device))
                 network.train()
                 for rows in track(
                     torch.split(torch.randperm(training, generator=generator).to(view.device), self.batch)
@@ -131,7 +133,7 @@ class Decoder(Attack):
                     optimizer.step()
                     schedule.step()
                 with autocast(view.device):
-                    decoded = _decode(network, held_out)
+                    decoded = _decode(body, held_out)
                 error = float(mse_loss(decoded, images[training:]))
                 note(f"error on held-out images {error:.4f}")
                 if error < least:  # never where it is not a number
@@ -150,3 +152,10 @@ def _decode(network: nn.Module, smashed: Tensor) -> Tensor:
     """``(N, *smashed.shape)`` -> ``(N, C, H, W)`` in float32 and eval mode."""
     network.eval()
     return torch.cat([network(part).float().contiguous() for part in torch.split(smashed, CHUNK)])
+
+
+@torch.no_grad()
+def _applied(fixed: nn.Module, smashed: Tensor) -> Tensor:
+    """What layers without weights make of smashed data, in the layout that the layers behind them prefer."""
+    made = torch.cat([fixed(part) for part in torch.split(smashed, CHUNK)])
+    return made.contiguous(memory_format=fastest_layout(made.ndim))

@@ -58,7 +58,7 @@ def parse(name: str) -> Capacity:
     return Capacity(match[1], int(match[2]), int(match[3]))
 
 
-def build(name: str, smashed: tuple[int, ...], image: tuple[int, ...]) -> nn.Module:
+def build(name: str, smashed: tuple[int, ...], image: tuple[int, ...]) -> nn.Sequential:
     """A decoder ``(N, *smashed)`` -> ``(N, *image)`` whose weights are drawn from torch's global generator."""
     capacity, (channels, height, width) = parse(name), image
     grid = Grid(smashed, image)

@@ -94,6 +94,16 @@ def standardize(network: nn.Module, smashed: Tensor) -> None:
     layer.measure(grid(smashed))
 
 
+def parted(network: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
+    """The layers before the first one that has weights, and the rest, which starts with it.
+
+    What the first ones make of data does not change while the rest is trained.
+    """
+    layers = list(network)
+    begin = next((k for k, layer in enumerate(layers) if any(True for _ in layer.parameters())), len(layers))
+    return nn.Sequential(*layers[:begin]), nn.Sequential(*layers[begin:])
+
+
 class Fit(nn.Module):
     """Change a grid to this height and width: average if it is at least twice as large, else pad or crop the edges."""
 

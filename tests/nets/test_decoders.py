@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cutlayer.nets.decoders import Capacity, build, parse
-from cutlayer.nets.grid import Fit, Grid, Standardize
+from cutlayer.nets.grid import Fit, Grid, Standardize, parted, standardize
 
 LADDER = ["he-small", "conv_normN0C16", "conv_normN2C32", "res_normN4C64", "res_normN8C64"]
 SHAPES = {
@@ -60,3 +60,13 @@ def test_standardizing_leaves_mean_zero_and_deviation_one():
     deviation, mean = torch.std_mean(layer(data), dim=(0, 2, 3))
     torch.testing.assert_close(mean, torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(deviation, torch.tensor([1.0, 1.0, 0.0]))
+
+
+@pytest.mark.parametrize(("smashed", "image"), SHAPES.values(), ids=SHAPES)
+def test_the_layers_without_weights_and_the_rest_are_the_whole(smashed, image):
+    network, data = build("conv_normN0C16", smashed, image).eval(), torch.randn(2, *smashed)
+    standardize(network, 3 * data + 1)
+    fixed, body = parted(network)
+    assert list(fixed.parameters()) == []
+    assert {id(weights) for weights in body.parameters()} == {id(weights) for weights in network.parameters()}
+    assert torch.equal(body(fixed(data)), network(data))
