@@ -4,7 +4,7 @@ import { Control } from "./controls.js";
 import { decoded, Fading, STILL } from "./fading.js";
 import { Reading, showTokens } from "./sentence.js";
 import { showStages } from "./stages.js";
-import { waiting } from "./waiting.js";
+import { EARLY, waiting } from "./waiting.js";
 import { ago, element, percent, say, titleAndWords, whole } from "./words.js";
 
 // Words that change more often than this cannot be read.
@@ -226,7 +226,6 @@ class Tile {
   show(rebuilt, picture, shared) {
     if (!this.rebuilt) this.root.querySelector(".waiting").replaceChildren();
     this.rebuilt = rebuilt;
-    this.wait(this.attacker, this.device);
     this.picture.show(picture);
     const unscored = shared ? "not scored: what the device saw came too late" : "not scored";
     const { leakage_gain: leak, psnr_db: psnr } = rebuilt;
@@ -234,7 +233,9 @@ class Tile {
     this.root.style.setProperty("--leak", Math.min(1, Math.max(0, leak ?? 0)));
     const line = this.root.querySelector(".leak");
     const words = leak === null ? [unscored] : [element("strong", percent(Math.max(0, leak))), element("span", "leaked")];
-    if (psnr !== null) words.push(element("span", `${psnr.toFixed(1)}\u202fdB`));
+    // In the place of the other figure, so that the slider below does not move while it is drawn.
+    if (rebuilt.learned === false) words.push(element("span", EARLY));
+    else if (psnr !== null) words.push(element("span", `${psnr.toFixed(1)}\u202fdB`));
     line.replaceChildren(...words);
   }
 }

@@ -1,7 +1,7 @@
 // Sentences, token by token: what a device said, and what an attacker read of it.
 
 import { element, percent, say, titleAndWords, whole } from "./words.js";
-import { waiting } from "./waiting.js";
+import { EARLY, waiting } from "./waiting.js";
 
 // Set the tokens of a sentence: [text, glued] or [text, glued, right]. What is wrong is marked by a line and read out.
 export function showTokens(place, tokens) {
@@ -48,7 +48,6 @@ export class Reading {
   show(read, _, shared) {
     if (!this.read) this.root.querySelector(".waiting").replaceChildren();
     this.read = read;
-    this.wait(this.attacker, this.device);
     const { tokens, right, of, unknown = 0 } = read;
     showTokens(this.root.querySelector(".sentence"), tokens);
     const share = of && right !== null ? right / of : 0;
@@ -58,6 +57,8 @@ export class Reading {
     const unscored = shared ? "not scored: what the device said came too late" : "not scored";
     const words = of || !unknown ? [element("strong", percent(share)), element("span", `read, ${whole(right ?? 0)} of ${whole(of)} tokens`)] : [];
     if (unknown) words.push(element("span", `not counted: ${whole(unknown)} ${unknown === 1 ? "word" : "words"} that the vocabulary lacks`));
-    line.replaceChildren(...(right === null ? [unscored] : words));
+    if (right === null) words.splice(0, words.length, unscored);
+    if (read.learned === false) words.push(element("span", EARLY));
+    line.replaceChildren(...words);
   }
 }
