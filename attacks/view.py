@@ -68,9 +68,9 @@ class Vantage:
 CLOUD = Vantage("cloud")
 """The server, which decodes what arrives."""
 LINK = Vantage("link", holds_tail=False)
-"""Whoever reads the network where nothing is encrypted, and decodes what passes."""
+"""An eavesdropper on the network where nothing is encrypted, who decodes what passes."""
 ENCRYPTED_LINK = Vantage("encrypted-link", (LENGTHS,), holds_tail=False)
-"""Whoever reads the network where TLS or CURVE encrypts it: the lengths and the times of messages are not encrypted."""
+"""An eavesdropper on the network where TLS or CURVE encrypts it: lengths and times of messages are not encrypted."""
 CLIENT = Vantage("client", least=Access.BLACK_BOX)
 """The server and one of its clients together: the client's copy of the head answers queries, and may be opened."""
 SERVERS = Vantage("servers")

@@ -1,6 +1,6 @@
 """What an attacker on updates may touch: one object for each update, and one for all else.
 
-Whoever aggregates models sees what each client sends up: the gradient of one batch, or the change of the weights by
+The aggregator of models sees what each client sends up: the gradient of one batch, or the change of the weights by
 some steps of training. As in `cutlayer.attacks.view`, the threat model is an object with missing parts.
 """
 

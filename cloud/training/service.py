@@ -140,7 +140,8 @@ class TrainingService:
         whose = owner(caller.peer.identity, ask.session, secret)
         if whose is None:
             raise DecodeError(
-                f"A session belongs to whoever proves a key or knows its secret; send {SECRET} of 16 to 128 characters."
+                "A session belongs to the client that proves its key or knows its secret; "
+                f"send {SECRET} of 16 to 128 characters."
             )
         ask = ask._replace(parameters={name: value for name, value in ask.parameters.items() if name != SECRET})
         with self._changed:

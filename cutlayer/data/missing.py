@@ -1,6 +1,6 @@
 """Kinds of data that cannot be split between a device and a server, each with the reason.
 
-They are listed so that whoever has such data need not look for it twice.
+They are listed so that a user who has such data does not look for it twice.
 """
 
 from cutlayer.registry import Missing

@@ -147,7 +147,7 @@ class ClassPlan:
         seeds: Seeds of the data, the model, the defenses' draws and the attackers' draws.
         epochs: Passes over the training samples after which the victim is attacked.
         images: Pictures that an attack shows of each class.
-        access: What the server replies to whoever asks: scores, or label.
+        access: What the server replies to a question: scores, or label.
         defenses: The victim's defenses.
         attackers: The attacks.
         published: Values of the literature.
@@ -258,7 +258,7 @@ def parse(table: Mapping[str, Any]) -> ClassPlan:
             check(key, kind, table[key])
     access = Reply.named(table.get("access", Reply.SCORES.label))
     if access is Reply.WEIGHTS:
-        raise ConfigError("access is what the server replies to whoever asks: label or scores. A thief has weights.")
+        raise ConfigError("access is what the server replies to a question: label or scores. A thief has weights.")
     if (other := table.get("auxiliary_data")) and not DATASETS.takes(other):
         _ = DATASETS[other]
     victim = Victim(

@@ -1,6 +1,6 @@
 """The networks that a participant of a federated training gets, one for each round.
 
-Whoever takes part holds the whole network at the begin of each round. `averaged` trains a victim so, with the messages
+Each client holds the whole network at the begin of each round. `averaged` trains a victim so, with the messages
 and the averaging of `cutlayer train`; `recorded` reads the rounds of a training that has been recorded.
 """
 

@@ -137,7 +137,7 @@ def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _to_phone(_: Request) -> Response:
-    """Whoever opens a join code in a browser is a phone; browsers keep what stands behind #."""
+    """A browser that opens a join code is a phone; browsers keep what stands behind #."""
     return RedirectResponse("/phone")
 
 

@@ -151,7 +151,7 @@ async def _greeted(websocket: WebSocket) -> Device:
 
 def _let_in(room: Room, asked: dict[str, Any]) -> Device:
     if asked.get("kind") != "phone":
-        raise Denied(400, "Whoever joins here is a phone; other devices join with POST /device.")
+        raise Denied(400, "Only phones join here; other devices join with POST /device.")
     device: Device = room.join(asked)
     return device
 

@@ -59,7 +59,7 @@ def exported(model: nn.Module, input: TensorSpec) -> fx.GraphModule:
     traced.recompile()
     with torch.no_grad():
         expected, computed = model(example), traced(example)
-    # A model with several outputs is refused by whoever cuts it.
+    # The function that cuts a model refuses one with several outputs.
     if isinstance(expected, Tensor) and not torch.allclose(expected, computed, rtol=1e-4, atol=1e-5):
         raise RuntimeError("the graph computes something else than the model")
     return traced
@@ -91,7 +91,7 @@ def _out_of_place(graph: fx.Graph) -> None:
         if packet is None or overload not in packet.overloads() or _is_view(changed):
             continue
         place = {other: i for i, other in enumerate(graph.nodes)}
-        # Whoever reads the changed tensor later reads the result.
+        # A node that reads the changed tensor later reads the result.
         changed.replace_all_uses_with(node, delete_user_cb=lambda user, n=node, at=place: at[user] > at[n])
         node.target = getattr(packet, overload)
 

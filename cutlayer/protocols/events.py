@@ -1,4 +1,4 @@
-"""What happens in a training, as data for whoever listens: recorders, attacks, detectors, a progress bar.
+"""What happens in a training, as data for its listeners: recorders, attacks, detectors, a progress bar.
 
 A listener is a function that takes an `Event`. It runs in the thread that trains, between two steps, and may keep the
 tensors; it must not change them. Where each name occurs:

@@ -176,9 +176,9 @@ def _of_client(plan: TrainingPlan, samples: int) -> str:
     value = defense.epsilon(releases, plan.dp.delta, 1 if alone else plan.per_round)
     known = f"epsilon {value:.2f}" if releases else "an epsilon that depends on the number of samples,"
     seen = (
-        "whoever sees each of them"
+        "an attacker who sees each of them"
         if alone
-        else f"whoever sees their mean over {plan.per_round} clients of equal weight"
+        else f"an attacker who sees their mean over {plan.per_round} clients of equal weight"
     )
     also = "" if plan.row.tail == "none" else ", and the smashed data and labels that go to the server in every step"
     return (

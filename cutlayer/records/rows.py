@@ -1,4 +1,4 @@
-"""The figures of runs as tables of the index, for whoever asks with SQL.
+"""The figures of runs as tables of the index, for readers who ask with SQL.
 
 `rows` has one row for each experiment, deployment and attack, with a column for each of four metrics. `metrics` has one
 for every metric and every way to identify an input, and one, `identified`, for the attack of the run that identifies

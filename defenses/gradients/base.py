@@ -2,7 +2,7 @@
 
 In split learning the gradient of the loss with respect to the smashed data tells a sample's label: in a binary task
 ``dL/dv_i = (p_i - y_i) dz_i/dv_i / B``, whose length is great for the rare class and whose direction changes sign with
-the label. Whoever holds the labels, a server or the device of a U-shaped split, protects the gradient.
+the label. The holder of the labels, a server or the device of a U-shaped split, protects the gradient.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ of E. D. Cubuk, B. Zoph, J. Shlens, Q. V. Le, "RandAugment", NeurIPS 2020, in to
 settings: two operations of magnitude 9 of 30.
 
 Threat model: a curious server rebuilds the samples of an update. It rebuilds the *changed* images, as exactly as it
-would rebuild the others: whoever looks at a picture that was turned and brightened has seen it. A study therefore
-compares with the changed images.
+would rebuild the others: an attacker who looks at a picture that was turned and brightened has seen it. A study
+therefore compares with the changed images.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ found by steps. It stays the same for all later updates.
 
 Differs from the papers: their networks have several layers and activations; this one is linear.
 
-Threat model: whoever aggregates the updates; it decodes as the server does, and what it sees is the decoded update. All
+Threat model: the aggregator of the updates; it decodes as the server does, and what it sees is the decoded update. All
 decoded pieces lie in the space of the decoder, which can be read from them.
 """
 

@@ -1,4 +1,4 @@
-"""Base of the defenses of updates: gradients and changes of weights that a client sends to whoever aggregates them.
+"""Base of the defenses of updates: gradients and changes of weights that a client sends to their aggregator.
 
 A defense may act at four places, and each method below is one of them: the architecture of the model, the samples that
 the client trains on, the update that it sends, and how the updates of several clients are mixed before the server sees

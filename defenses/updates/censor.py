@@ -10,7 +10,7 @@ Differs from the authors' code, which divides by ``|g|`` where ``|g|^2`` is mean
 ``r.g (1 - |g|)`` along g remains. As there, `lr` is the step at which a gradient is tried; a change of weights is tried
 as it is.
 
-Threat model: whoever aggregates the updates; what it sees tells of g the length of each layer, and that it is
+Threat model: the aggregator of the updates; what it sees tells of g the length of each layer, and that it is
 orthogonal. So does it tell the training: see the accuracy after the first rounds.
 """
 

@@ -6,7 +6,7 @@ Leakage", CVPR 2022 (github.com/zhuohangli/GGL): the Euclidean length of the who
 The direction stays, and with it all that a matching by cosine uses; the length is one number. A client whose updates
 are averaged with those of others is bounded in its weight, which is what clipping is for.
 
-Threat model: whoever aggregates the updates; it knows the bound, which is also the length of what it sees.
+Threat model: the aggregator of the updates; it knows the bound, which is also the length of what it sees.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Local clipping bounds the length of g by ``bound / sqrt(clients)``. In the round
 Differs from the paper: the same formulas also take changes of weights, for which a sign is turned and the momentum runs
 over rounds.
 
-Threat model: whoever aggregates the updates; zeros tell it which numbers are missing. It is a compression that some
+Threat model: the aggregator of the updates; zeros tell it which numbers are missing. It is a compression that some
 surveys list as a defense.
 """
 

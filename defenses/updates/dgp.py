@@ -6,7 +6,7 @@ send; with error feedback the training converges. No code was released.
 
 Differs from the paper: the shares, 5 % and 75 %, are recalled and not verified.
 
-Threat model: whoever aggregates the updates; zeros tell it which numbers are missing.
+Threat model: the aggregator of the updates; zeros tell it which numbers are missing.
 """
 
 from __future__ import annotations

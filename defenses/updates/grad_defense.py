@@ -10,7 +10,7 @@ not that of each sample; slices end at any number, and not at multiples of a com
 for each update. In a port of the code (Plato) the generator of the choice has the seed 0 from its import on, so that
 every run and client perturbs the same slices. The de-noising at the server is left out.
 
-Threat model: whoever aggregates the updates. Which slices have noise is not told to it, and can be guessed: noise is
+Threat model: the aggregator of the updates. Which slices have noise is not told to it, and can be guessed: noise is
 often longer than a gradient.
 """
 

@@ -9,7 +9,7 @@ block-wise pruning by sensitivity that surveys list; the measure is that of Grad
 Differs from FedLP: a layer that is left out counts as not changed in the average, and does not leave the average to the
 clients that have sent it.
 
-Threat model: whoever aggregates the updates; layers of zeros tell it what is missing.
+Threat model: the aggregator of the updates; layers of zeros tell it what is missing.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ here.
 Differs from the paper: the update is scaled and not the learning rate. That is the same for a gradient, and for one
 step of SGD.
 
-Threat model: whoever aggregates the updates. The direction stays, and a matching by cosine does not use the length: no
+Threat model: the aggregator of the updates. The direction stays, and a matching by cosine does not use the length: no
 defense, shown as such.
 """
 

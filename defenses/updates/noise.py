@@ -7,7 +7,7 @@ shortened to that length, as in M. Abadi et al., "Deep Learning with Differentia
 Differs from differential privacy: the batch's update is clipped, not that of each sample, so that there is no epsilon
 for a sample.
 
-Threat model: whoever aggregates the updates; it knows deviation and bound.
+Threat model: the aggregator of the updates; it knows deviation and bound.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Differs from the authors' code (Plato), which computes all this and returns the 
 is returned here. It averages g^2 over the first axis of each parameter, where this has one for each number; and counts
 iterations, where this counts rounds.
 
-Threat model: whoever aggregates the updates; zeros tell it which numbers are missing.
+Threat model: the aggregator of the updates; zeros tell it which numbers are missing.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ size, so that the map is a projection that is fixed and public; small layers, su
 
 Differs from the authors' code: the pruning of weights that comes with it is left out.
 
-Threat model: whoever aggregates the updates; it applies the same projection.
+Threat model: the aggregator of the updates; it applies the same projection.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ held back ("pseudo-pruning"): ``held_back = true``.
 Differs from PriPrune: the mask is by magnitude with a fixed share; theirs is learned, and its rate adapted to a loss of
 accuracy and privacy.
 
-Threat model: whoever aggregates the updates; zeros tell it which numbers are missing.
+Threat model: the aggregator of the updates; zeros tell it which numbers are missing.
 """
 
 from __future__ import annotations

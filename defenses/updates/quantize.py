@@ -8,7 +8,7 @@ Seide et al., "1-Bit Stochastic Gradient Descent", Interspeech 2014.
 
 Differs from the papers: of Ovi et al. the choice of the bits is not known, and is the user's; no error feedback.
 
-Threat model: whoever aggregates the updates; it knows the bits and sees the levels.
+Threat model: the aggregator of the updates; it knows the bits and sees the levels.
 """
 
 from __future__ import annotations

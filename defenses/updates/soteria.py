@@ -8,7 +8,7 @@ to zero, 1 % of them against DLG and up to 80 % against Inverting Gradients.
 Differs from the paper: the magnitude of r_i is taken, where the authors' code divides by r_i itself and takes the
 magnitude of the sum over samples; the sum is over at most `samples` samples, drawn anew each time.
 
-Threat model: whoever aggregates the updates; columns of zeros tell it what is missing.
+Threat model: the aggregator of the updates; columns of zeros tell it what is missing.
 """
 
 from __future__ import annotations

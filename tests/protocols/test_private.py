@@ -232,11 +232,11 @@ def test_a_client_as_a_whole_is_promised_what_its_noise_gives_and_more_in_a_sum(
     alone = planned("fedavg", rounds=10, **hidden)
     said = guarantee(alone, 100)
     assert re.match(r"client-dp gives epsilon 648\.78 at delta 1e-05 for one client with all that it holds, ", said)
-    assert "over 10 rounds, for the updates that it delivers, against whoever sees each of them." in said
+    assert "over 10 rounds, for the updates that it delivers, against an attacker who sees each of them." in said
     assert "smashed data" not in said
     summed = guarantee(planned("splitfed-v1", rounds=1, secure_aggregation=True, weighting="uniform", **hidden))
     assert re.match(
-        r"client-dp gives epsilon 4\d\.\d\d .* whoever sees their mean over 3 clients of equal weight", summed
+        r"client-dp gives epsilon 4\d\.\d\d .* an attacker who sees their mean over 3 clients of equal weight", summed
     )
     assert "over 1 round, " in summed
     assert "smashed data and labels" in summed

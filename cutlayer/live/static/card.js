@@ -11,7 +11,7 @@ import { ago, element, percent, say, titleAndWords, whole } from "./words.js";
 const WORDS_MS = 400;
 // A frame changes with all its figures, so that none comes sooner after another than figures can be followed.
 const FRAME_MS = 250;
-// Whoever asked for less motion gets a frame this often.
+// A viewer who asked for less motion gets a frame this often.
 const STILL_MS = 1000;
 // Pictures of fewer pixels than this look better with their pixels than smoothed.
 const COARSE = 24;

@@ -185,7 +185,8 @@ def _who_gets_what(record: AuditRecord, shown: _Shown) -> Html:
     return section(
         "What an attacker with which access gets",
         note(
-            "Whoever has more access may also run what needs less, so that each line holds for all attacks up to it. "
+            "An attacker with more access may also run what needs less, so that each line holds for all attacks up to "
+            "it. "
             "0 % leakage is what an attacker reaches who always guesses "
             f"{told.guess}; 100 % is {told.exact}. "
             "Identified is how often the input that was sent is picked from all candidates. Small figures are 95 % "

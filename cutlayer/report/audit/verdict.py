@@ -107,7 +107,7 @@ def no_ceiling(record: AuditRecord) -> str:
     """Why nothing bounds what others reach, as a clause."""
     why = {
         UNBOUNDED: "the budget did not suffice to compute it",
-        "deterministic": "nothing random is added, so that whoever knows the candidates compares what each would give",
+        "deterministic": "nothing random is added, so that a list of candidates can be compared",
         "density unknown": "the law of the noise is not known",
     }
     return why.get(record.ceiling.none, "it was not computed for so many releases")

@@ -248,9 +248,9 @@ def opening() -> Html:
         el("h1", "What does a model tell of those it was trained on?"),
         el(
             "p",
-            "A model that recognizes people answers every picture with how surely it is one of them. Whoever asks "
-            "often enough, or holds the model, can search for the picture that the model is surest of, and may find a "
-            "face.",
+            "A model that recognizes people answers every picture with how surely it is one of them. An attacker "
+            "who asks often enough, or holds the model, can search for the picture that the model is surest of, "
+            "and may find a face.",
             class_="lead",
         ),
         el("p", "This page shows what published attacks recover, beside what needs no attack at all."),

@@ -1,4 +1,4 @@
-"""How often each column of a table is read, by the attack that reads most, beside whoever guesses without seeing."""
+"""How often each column of a table is read, by the attack that reads most, beside a guess without seeing."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def ceilings(group: Group) -> Html | None:
         "reconstruction has a smaller error on average. Each cell says how often the true "
         f"{one} is found, and the leakage gain, in percent. {assumed_of(group)} Gone after: the number of releases of "
         f"one {one} from which on the true one is found in 95 % of cases. A defense that adds no noise has no ceiling, "
-        "for whoever knows the candidates compares what each of them would give."
+        "for an attacker who knows the candidates compares what each of them would give."
     )
     head = ["Defense", *(f"{n} release{'s'[: n > 1]}" for n in numbers), "Gone after"]
     body = [row(el("th", dot(setting.color), setting.label, scope="row"), cells) for setting, cells in rows(group)]

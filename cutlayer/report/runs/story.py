@@ -44,7 +44,7 @@ def opening(warnings: Html, kind: Kind, useful: Usefulness = OF_CLASSES) -> Html
             "p",
             f"A {kind.device} runs the first layers of a neural network itself and sends their output to a server, "
             f"which runs the rest and answers {useful.answers or kind.answers}. The {kind.one} never leaves the "
-            f"{kind.device}. But the numbers that are sent describe it, and whoever runs the server may try to "
+            f"{kind.device}. But the numbers that are sent describe it, and the operator of the server may try to "
             f"{kind.back}.",
             class_="lead",
         ),

@@ -221,7 +221,7 @@ def _by_attack(title: str, attacks: Mapping[str, str], cells: Sequence[Mapping[s
 
 
 def _columns(group: Group) -> str:
-    """How often each column of a table is read, beside whoever guesses without seeing."""
+    """How often each column of a table is read, beside a guess without seeing."""
     settings = by_column.with_columns(group)
     head = ["COLUMNS READ", "GUESSED", *(setting.label for setting in settings)]
     rows = [
